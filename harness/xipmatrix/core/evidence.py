@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Evidence and verdicts: the words in which a cell's result is said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Verdict(StrEnum):
+    """The closed list of verdicts, worst first."""
+
+    INFRASTRUCTURE = "infrastructure"
+    NOT_APPLICABLE = "not-applicable"
+    SERIES_CONFLICT = "series-conflict"
+    CONFIG_DROPPED = "config-dropped"
+    BUILD_FAILED = "build-failed"
+    IMAGE_INVALID = "image-invalid"
+    BOOT_SILENT = "boot-silent"
+    BOOT_PANIC = "boot-panic"
+    BOOT_TIMEOUT = "boot-timeout"
+    USERSPACE_FAILED = "userspace-failed"
+    NOT_IN_PLACE = "not-in-place"
+    FLASH_MODIFIED = "flash-modified"
+    PASS = "pass"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One fact measured about a cell, with its figures, that can fail.
+
+    `breaks` is the verdict that a failure of this evidence leads to.
+    """
+
+    name: str
+    holds: bool
+    summary: str
+    breaks: Verdict
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The evidence as JSON-able data."""
+        return {
+            "name": self.name,
+            "holds": self.holds,
+            "summary": self.summary,
+            "breaks": str(self.breaks),
+            "figures": self.figures,
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Evidence:
+        """The inverse of :meth:`as_dict`."""
+        return cls(**{**data, "breaks": Verdict(data["breaks"])})
+
+
+class CellFailure(Exception):
+    """A stage found the cell to have `verdict`: a fact about the kernel, not our fault."""
+
+    def __init__(self, verdict: Verdict, reason: str, *, log: str = "") -> None:
+        super().__init__(reason)
+        self.verdict = verdict
+        self.reason = reason
+        self.log = log

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Files and folders that are either complete or not there.
+
+Whatever is kept is made under a temporary name beside its place and renamed
+into it, so that a killed run leaves nothing half-written that looks done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+Say = Callable[[str], None]
+TEMPORARY = ".partial-"
+
+
+def quiet(_message: str) -> None:
+    """A Say that says nothing."""
+
+
+def cache_dir() -> Path:
+    """$XIPMATRIX_CACHE, else $XDG_CACHE_HOME/xipmatrix, else ~/.cache/xipmatrix."""
+    own = os.environ.get("XIPMATRIX_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(own) if own else Path(base) / "xipmatrix"
+
+
+def state_dir() -> Path:
+    """$XIPMATRIX_STATE, else $XDG_STATE_HOME/xipmatrix, else ~/.local/state/xipmatrix."""
+    own = os.environ.get("XIPMATRIX_STATE")
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(own) if own else Path(base) / "xipmatrix"
+
+
+def project_dir() -> Path:
+    """The checkout that holds matrix.yaml, templates/ and patches/."""
+    return Path(__file__).resolve().parents[3]
+
+
+def write_atomic(path: Path, data: str | bytes) -> None:
+    """Replace `path` by `data`, durably, or leave it as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    raw = data.encode() if isinstance(data, str) else data
+    handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(raw)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace `path` by `value` as JSON, sorted and indented."""
+    write_atomic(path, json.dumps(value, indent=1, sort_keys=True, default=str) + "\n")
+
+
+@contextlib.contextmanager
+def complete_dir(place: Path) -> Iterator[Path]:
+    """Yield an empty folder that becomes `place` only if the block succeeds.
+
+    What stood at `place` is replaced. The caller holds a lock on `place`.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{place.name}-", dir=place.parent))
+    work.chmod(0o755)
+    try:
+        yield work
+        if place.exists():
+            old = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}old-", dir=place.parent))
+            place.rename(old / "old")
+            work.rename(place)
+            remove(old)
+        else:
+            work.rename(place)
+    except BaseException:
+        remove(work)
+        raise
+
+
+@contextlib.contextmanager
+def locked(path: Path, say: Say = quiet, what: str = "") -> Iterator[None]:
+    """Hold `path`.lock against other threads and processes; says so when it must wait.
+
+    The kernel drops the lock when its holder dies, so a killed run blocks nobody.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{path}.lock", thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"waiting for another run that is making {what or path.name}")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder tree, whatever its permissions; missing is fine."""
+    if path.is_symlink() or path.is_file():
+        path.unlink(missing_ok=True)
+        return
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def key_of(*parts: Any) -> str:
+    """A stable 16-digit hexadecimal key of JSON-able `parts`."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

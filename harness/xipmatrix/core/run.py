@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The only door to subprocesses.
+
+Every child runs in a session of its own, so that a whole process tree can be
+ended, and carries PR_SET_PDEATHSIG (through util-linux ``setpriv``), so that it
+ends with us even after ``kill -9``. ``stop_all`` ends what is left on Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import InfrastructureError
+
+_live: set[subprocess.Popen[bytes]] = set()
+_guard = threading.Lock()
+_stopping = threading.Event()
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A child that has ended. ``output`` is stdout (and stderr, where merged) as text."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    output: str
+    seconds: float
+    timed_out: bool = False
+
+    @property
+    def ok(self) -> bool:
+        return self.returncode == 0 and not self.timed_out
+
+
+def command_line(argv: Sequence[str | os.PathLike[str]]) -> str:
+    """The command as a person would type it."""
+    return shlex.join(str(word) for word in argv)
+
+
+def find_tool(name: str) -> Path | None:
+    """The executable `name` on PATH, or None."""
+    found = shutil.which(name)
+    return Path(found) if found else None
+
+
+def need_tool(name: str, package: str = "") -> Path:
+    """The executable `name`; raises InfrastructureError naming the apt package."""
+    found = find_tool(name)
+    if found is None:
+        hint = f"apt-get install {package}" if package else "run: ./xipmatrix doctor"
+        raise InfrastructureError(f"the program '{name}' is not installed", hint=hint)
+    return found
+
+
+@contextlib.contextmanager
+def start(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: int | None = subprocess.DEVNULL,
+    stdout: int | None = subprocess.PIPE,
+    stderr: int | None = subprocess.STDOUT,
+    death_signal: str = "KILL",
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a child; on leaving the block, its whole process group is gone.
+
+    `env` is added to our environment. Raises InfrastructureError when the
+    program does not exist, KeyboardInterrupt when a Ctrl-C is being handled.
+    """
+    words = [str(word) for word in argv]
+    need_tool(words[0])
+    if _stopping.is_set():
+        raise KeyboardInterrupt
+    with _guard:
+        process = subprocess.Popen(
+            ["setpriv", "--pdeathsig", death_signal, "--", *words],
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+        )
+        _live.add(process)
+    try:
+        yield process
+    finally:
+        _end(process)
+        with _guard:
+            _live.discard(process)
+
+
+def _end(process: subprocess.Popen[bytes], grace: float = 5.0) -> None:
+    """End the child's process group: SIGTERM, then SIGKILL after `grace` seconds."""
+    if process.poll() is None:
+        _signal(process, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(grace)
+    _signal(process, signal.SIGKILL)
+    process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+
+def _signal(process: subprocess.Popen[bytes], number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+def run(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+    input_bytes: bytes | None = None,
+    log: Path | None = None,
+    merge_stderr: bool = True,
+    check: bool = False,
+    death_signal: str = "KILL",
+) -> Completed:
+    """Run a child to its end.
+
+    With `log`, output goes to that file (appended) and ``output`` is its text.
+    `timeout` in seconds of wall time. With `check`, a failing exit status raises
+    InfrastructureError with the last lines of output.
+    """
+    began = time.monotonic()
+    timed_out = False
+    with contextlib.ExitStack() as stack:
+        sink: int | None = subprocess.PIPE
+        at = 0
+        if log is not None:
+            stream = stack.enter_context(log.open("ab"))
+            at = stream.tell()
+            sink = stream.fileno()
+        process = stack.enter_context(
+            start(
+                argv,
+                cwd=cwd,
+                env=env,
+                stdin=subprocess.PIPE if input_bytes is not None else subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT if merge_stderr else subprocess.DEVNULL,
+                death_signal=death_signal,
+            )
+        )
+        try:
+            out, _ = process.communicate(input_bytes, timeout=timeout)
+        except subprocess.TimeoutExpired:
+            timed_out = True
+            out = b""
+    if _stopping.is_set():
+        raise KeyboardInterrupt
+    if log is not None:
+        with log.open("rb") as stream:
+            stream.seek(at)
+            out = stream.read()
+    done = Completed(
+        tuple(str(word) for word in argv),
+        process.returncode,
+        (out or b"").decode("utf-8", "replace"),
+        time.monotonic() - began,
+        timed_out,
+    )
+    if check and not done.ok:
+        tail = "\n  ".join(done.output.strip().splitlines()[-12:])
+        why = f"timed out after {timeout} s" if timed_out else f"exit status {done.returncode}"
+        raise InfrastructureError(
+            f"{command_line(argv)}: {why}\n  {tail}", hint=f"log: {log}" if log else ""
+        )
+    return done
+
+
+def stop_all() -> None:
+    """End every child now and start no more: what Ctrl-C does."""
+    _stopping.set()
+    with _guard:
+        live = list(_live)
+    for process in live:
+        _signal(process, signal.SIGTERM)

@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The schema of matrix.yaml and of templates/<arch>/arch.yaml.
+
+Pure data: nothing here touches a kernel, a disk or a process. Addresses are
+physical unless a name says ``virtual``; sizes are bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from packaging.version import InvalidVersion, Version
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+def parse_size(value: object) -> object:
+    """``64M`` and the like as bytes; anything else is left to pydantic."""
+    if isinstance(value, str):
+        found = re.fullmatch(r"(0x[0-9a-fA-F]+|\d+)([KMG]?)", value.strip())
+        if not found:
+            raise ValueError("a size such as 64M, 16K or 0x1000 is allowed")
+        return int(found[1], 0) * _UNITS[found[2]]
+    return value
+
+
+Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
+Address = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class Model(BaseModel):
+    """Closed and frozen: an unknown key is an error, a value never changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Region(Model):
+    """A named range of guest physical memory."""
+
+    name: str
+    base: Address
+    size: Size
+    why: str = ""
+
+
+class Qemu(Model):
+    """How QEMU plays the board."""
+
+    binary: str
+    machine: str
+    cpu: str | None = None
+    memory: Size
+    cpus: int = Field(1, ge=1)
+    args: list[str] = []
+    env: dict[str, str] = {}
+    boots_with_dummy_kernel: bool = Field(
+        False,
+        description="-append needs a -kernel: a 1-byte file that is never executed is given",
+    )
+
+
+class Flash(Model):
+    """The memory-mapped NOR flash: a QEMU pflash unit. Erased NOR reads 0xff."""
+
+    base: Address
+    size: Size
+    unit: int = Field(0, ge=0)
+
+
+class DeviceTree(Model):
+    """The device tree that lies in flash, packed, without seeds.
+
+    `source` is ``qemu`` (dumped from the machine with the board's own options) or a
+    path below the kernel's ``arch/<arch>/boot/dts``.
+    """
+
+    source: str
+    offset: Size = Field(description="where in the flash it lies")
+    memory_node: str | None = Field(
+        None, description="node whose reg is set to the RAM given, for a fixed source"
+    )
+
+
+class Board(Model):
+    """A QEMU machine with its flash window, RAM, console and boot protocol."""
+
+    description: str
+    qemu: Qemu
+    flash: Flash
+    ram_base: Address = Field(description="physical address of the first byte of RAM")
+    xip_phys_addr: Address = Field(description="where in flash xipImage begins (physical)")
+    data_phys_addr: Address | None = Field(
+        None, description="where writable data begins (physical); RAM base if absent"
+    )
+    bootargs: str
+    device_tree: DeviceTree | None = Field(
+        None, description="absent: firmware hands the kernel its device tree"
+    )
+    reset_stub: str | None = Field(
+        None, description="template in templates/<arch>; absent: firmware jumps to xipImage"
+    )
+    firmware: list[Region] = Field([], description="RAM in which firmware, not Linux, executes")
+    poweroff: Literal["machine", "reset"] = Field(
+        "machine", description="'reset': no power switch; a restart under -no-reboot ends the run"
+    )
+    tuxmake_arch: str | None = Field(None, description="overrides the architecture's")
+    config: list[str] = Field([], description="Kconfig lines that select this board")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Board:
+        end = self.flash.base + self.flash.size
+        if not self.flash.base <= self.xip_phys_addr < end:
+            raise ValueError(
+                f"xip_phys_addr {self.xip_phys_addr:#x} is outside the flash "
+                f"{self.flash.base:#x}..{end - 1:#x}"
+            )
+        tree = self.device_tree
+        image = self.xip_phys_addr - self.flash.base
+        if tree and not tree.offset < image:
+            raise ValueError(
+                f"device_tree.offset {tree.offset:#x} must be below xipImage at {image:#x}"
+            )
+        if self.reset_stub and image == 0:
+            raise ValueError("reset_stub and xipImage both begin at flash offset 0")
+        return self
+
+    @property
+    def data_base(self) -> int:
+        """Physical address where the kernel's writable data begins."""
+        return self.ram_base if self.data_phys_addr is None else self.data_phys_addr
+
+
+class Debian(Model):
+    """A Debian source package such as linux-source-7.3."""
+
+    package: str
+    suite: str = Field(description="suite in the system's own mirror, or 'system' for its sources")
+
+
+class Tarball(Model):
+    """A kernel tarball: URL or file, verified by SHA-256 before use."""
+
+    url: str
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    sha256sums: str | None = Field(None, description="URL of a SHA256SUMS file naming the tarball")
+
+    @model_validator(mode="after")
+    def _verified(self) -> Tarball:
+        if (self.sha256 is None) == (self.sha256sums is None):
+            raise ValueError("exactly one of sha256 and sha256sums is needed")
+        return self
+
+
+class Git(Model):
+    """A git repository (path or URL) and a ref in it. A path is only ever read."""
+
+    url: str
+    ref: str
+
+
+class Path_(Model):
+    """An existing source tree, only ever read."""
+
+    path: str
+
+
+class Provider(Model):
+    """One way to get a kernel's source: exactly one key."""
+
+    debian: Debian | None = None
+    tarball: Tarball | None = None
+    git: Git | None = None
+    path: Path_ | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Provider:
+        if len(self.model_fields_set) != 1:
+            raise ValueError("exactly one of debian, tarball, git and path is needed")
+        return self
+
+    @property
+    def chosen(self) -> Debian | Tarball | Git | Path_:
+        """The one provider that is set."""
+        found = self.debian or self.tarball or self.git or self.path
+        assert found is not None
+        return found
+
+
+class Kernel(Model):
+    """Where a kernel's source comes from: providers are tried in order."""
+
+    providers: list[Provider] = Field(min_length=1)
+
+
+class Config(Model):
+    """A base configuration plus rendered fragments."""
+
+    base: str = Field(description="allnoconfig, tinyconfig, or an in-tree *_defconfig")
+    fragments: list[Name] = Field([], description="templates/{<arch>,generic}/<name>.config.j2")
+
+
+class Rule(Model):
+    """Cells that make sense: the product of its lists."""
+
+    kernel: list[str] = Field(min_length=1)
+    arch: str
+    board: list[str] = Field(min_length=1)
+    config: list[str] = Field(min_length=1)
+    toolchain: list[str] = ["gcc"]
+
+
+class KnownFailure(Model):
+    """A failure that is declared; an unexpected pass is reported too."""
+
+    cell: str = Field(description="cell id or glob")
+    verdict: list[str] = Field(min_length=1)
+    reason: str
+    since: str = ""
+
+
+class Limits(Model):
+    """Seconds of wall time."""
+
+    silence: float = Field(60, gt=0, description="no byte on the console for so long: silent")
+    boot: float = Field(300, gt=0, description="from QEMU's start to power-off")
+    build: float = Field(7200, gt=0)
+
+
+class Matrix(Model):
+    """matrix.yaml."""
+
+    schema_version: Literal[1] = Field(alias="schema")
+    limits: Limits = Limits()
+    kernels: dict[Name, Kernel] = Field(min_length=1)
+    boards: dict[Name, dict[Name, Board]] = Field(min_length=1)
+    configs: dict[Name, Config] = Field(min_length=1)
+    cells: list[Rule] = Field(min_length=1)
+    known_failures: list[KnownFailure] = []
+    profiles: dict[Name, list[str]] = Field(min_length=1)
+
+
+class Compiler(Model):
+    """A toolchain for an architecture, as tuxmake names it, and the apt packages it needs."""
+
+    packages: list[str]
+
+
+class RamText(Model):
+    """Kernel code that is executed from RAM by design, and why."""
+
+    section: str | None = Field(None, description="ELF section whose copy runs in RAM")
+    virtual_base: Address | None = None
+    size: Size | None = None
+    why: str
+
+
+class Init(Model):
+    """How the test's init is linked."""
+
+    cflags: list[str] = []
+    libgcc: bool = True
+    text_virtual_address: Address = Field(
+        description="far from every RAM physical address, so that user code is never taken "
+        "for kernel code running with the MMU off"
+    )
+
+
+class Arch(Model):
+    """templates/<arch>/arch.yaml: what xipmatrix must know of an architecture."""
+
+    kernel_arch: str = Field(description="ARCH= of the kernel's Makefile")
+    tuxmake_arch: str
+    elf_machine: str = Field(description="e_machine, as pyelftools names it")
+    xip_image: str = Field(description="path of the image below the build folder")
+    packages: list[str] = Field([], description="apt packages beside the compiler, e.g. QEMU")
+    toolchains: dict[Name, Compiler] = Field(min_length=1)
+    kernel_virtual_base: Address = Field(description="lowest virtual address of the kernel")
+    init: Init
+    ram_text: list[RamText] = []
+
+
+class Cell(Model):
+    """kernel × arch × board × config × toolchain, all data resolved. Pure data."""
+
+    kernel: str
+    arch: str
+    board: str
+    config: str
+    toolchain: str
+    kernel_spec: Kernel
+    arch_spec: Arch
+    board_spec: Board
+    config_spec: Config
+    expected: list[str] = ["pass"]
+    known_reason: str = ""
+
+    @property
+    def id(self) -> str:
+        """Readable and stable: ``7.3/riscv/virt/tiny/gcc``."""
+        return "/".join((self.kernel, self.arch, self.board, self.config, self.toolchain))
+
+    @property
+    def folder(self) -> str:
+        """The id as one path component."""
+        return self.id.replace("/", "__")
+
+
+def is_version(text: str) -> bool:
+    """True where `text` is a kernel version that can be compared."""
+    try:
+        Version(text)
+    except InvalidVersion:
+        return False
+    return True
