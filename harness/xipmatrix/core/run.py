@@ -166,9 +166,9 @@ def run(
     if _stopping.is_set():
         raise KeyboardInterrupt
     if log is not None:
-        with log.open("rb") as stream:
-            stream.seek(at)
-            out = stream.read()
+        with log.open("rb") as written:
+            written.seek(at)
+            out = written.read()
     done = Completed(
         tuple(str(word) for word in argv),
         process.returncode,

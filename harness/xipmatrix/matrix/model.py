@@ -161,7 +161,7 @@ class Git(Model):
     ref: str
 
 
-class Path_(Model):
+class LocalTree(Model):
     """An existing source tree, only ever read."""
 
     path: str
@@ -173,7 +173,7 @@ class Provider(Model):
     debian: Debian | None = None
     tarball: Tarball | None = None
     git: Git | None = None
-    path: Path_ | None = None
+    path: LocalTree | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Provider:
@@ -182,7 +182,7 @@ class Provider(Model):
         return self
 
     @property
-    def chosen(self) -> Debian | Tarball | Git | Path_:
+    def chosen(self) -> Debian | Tarball | Git | LocalTree:
         """The one provider that is set."""
         found = self.debian or self.tarball or self.git or self.path
         assert found is not None
