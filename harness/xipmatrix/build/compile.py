@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One kernel build: tuxmake in a subprocess of its own, its artefacts kept.
+
+A subprocess because ``Build.run()`` sets signal handlers and fails off the main
+thread. Neither its exit status nor a target's absence is believed: the target's
+status is read from metadata.json, since ``xipkernel`` is skipped with status 0
+when the configuration lost CONFIG_XIP_KERNEL.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core import run
+from ..core.errors import InfrastructureError
+from ..core.evidence import CellFailure, Verdict
+from ..matrix.model import Cell
+from .toolchain import Toolchain
+
+# The same image wherever and whenever it is built (Documentation/kbuild/reproducible-builds.rst).
+_FIXED = {
+    "KBUILD_BUILD_TIMESTAMP": "@0",
+    "KBUILD_BUILD_USER": "xipmatrix",
+    "KBUILD_BUILD_HOST": "xipmatrix",
+}
+_ERROR = re.compile(r"(?:\berror:|\bundefined reference|\*\*\* |^ld: |ASSERT|assertion)", re.I)
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build leaves in its folder."""
+
+    folder: Path
+    image: Path
+    vmlinux: Path
+    device_tree: Path | None
+
+
+def build_kernel(
+    cell: Cell,
+    source: Path,
+    toolchain: Toolchain,
+    config: Path,
+    folder: Path,
+    *,
+    jobs: int,
+    timeout: float,
+    target: str = "xipkernel",
+) -> None:
+    """Build `target` of `source` into `folder`, which then holds the names of :class:`Built`.
+
+    `folder` is empty and ours; metadata.json, build.log and reproducer.sh are tuxmake's.
+    Raises CellFailure(build-failed) with the first relevant error,
+    CellFailure(config-dropped) when tuxmake finds no XIP kernel configured, and
+    InfrastructureError for faults of our own (disk full, time-out).
+    """
+    objects = folder / "objects"
+    output = folder / "tuxmake"
+    objects.mkdir()
+    device_tree = cell.board_spec.device_tree
+    named_tree = device_tree is not None and device_tree.source != "qemu"
+    command = [
+        *(sys.executable, "-m", "tuxmake", "--fail-fast", "--color", "never"),
+        *("-C", str(source), "-a", toolchain.arch, "-t", toolchain.name),
+        *("-k", str(config), "-b", str(objects), "-o", str(output), "-z", "none"),
+        *("-j", str(jobs)),
+        *(("-w", "ccache") if run.find_tool("ccache") else ()),
+        *(word for key, value in _FIXED.items() for word in ("-e", f"{key}={value}")),
+        target,
+    ]
+    if named_tree:
+        assert device_tree is not None
+        command += ["-M", f"{Path(device_tree.source)}"]
+    progress = folder / "tuxmake.log"
+    done = run.run(command, log=progress, timeout=timeout, death_signal="TERM", env=_FIXED)
+    log = output / "build.log"
+    log = log if log.is_file() else progress
+    text = log.read_text(errors="replace") if log.is_file() else ""
+    if "No space left on device" in text:
+        raise InfrastructureError("the disk is full", where=folder.parent, hint="xipmatrix clean")
+    if done.timed_out:
+        raise InfrastructureError(f"the build took longer than {timeout:.0f} s", where=log)
+    statuses = _statuses(output / "metadata.json")
+    if statuses.get(target) == "SKIP":
+        raise CellFailure(
+            Verdict.CONFIG_DROPPED,
+            f"tuxmake skipped {target}: the .config has no CONFIG_XIP_KERNEL=y",
+            log=str(log),
+        )
+    if not done.ok or statuses.get(target) != "PASS":
+        raise CellFailure(Verdict.BUILD_FAILED, first_error(text, done.output), log=str(log))
+    _keep(cell, objects, folder, target)
+
+
+def _statuses(metadata: Path) -> dict[str, str]:
+    try:
+        results = json.loads(metadata.read_text())["results"]["targets"]
+        return {name: result["status"] for name, result in results.items()}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def first_error(log: str, otherwise: str) -> str:
+    """The first line of a build log that names an error, with the line after it."""
+    lines = log.splitlines()
+    for at, line in enumerate(lines):
+        if _ERROR.search(line) and "Error 2" not in line:
+            return "\n".join(lines[at : at + 3])
+    return "\n".join((lines or otherwise.splitlines())[-5:]) or "tuxmake said nothing"
+
+
+def _keep(cell: Cell, objects: Path, folder: Path, target: str) -> None:
+    """Move what later stages need out of the object tree, and drop the rest."""
+    arch = cell.arch_spec
+    wanted = {"vmlinux": objects / "vmlinux", "config": objects / ".config"}
+    if target == "xipkernel":
+        wanted["xipImage"] = objects / arch.xip_image
+    tree = cell.board_spec.device_tree
+    if tree is not None and tree.source != "qemu":
+        wanted["board.dtb"] = objects / "arch" / arch.kernel_arch / "boot" / "dts" / tree.source
+    for name, path in wanted.items():
+        if not path.is_file():
+            raise CellFailure(
+                Verdict.BUILD_FAILED, f"the build says it passed but left no {path.name}"
+            )
+        shutil.move(path, folder / name)
+    shutil.copy(objects / "System.map", folder / "System.map")
+    _drop_unless_kept(objects)
+
+
+def _drop_unless_kept(objects: Path) -> None:
+    if not os.environ.get("XIPMATRIX_KEEP_OBJECTS"):
+        shutil.rmtree(objects, ignore_errors=True)
+
+
+def built(folder: Path) -> Built:
+    """The result that `build_kernel` left in `folder`."""
+    tree = folder / "board.dtb"
+    return Built(folder, folder / "xipImage", folder / "vmlinux", tree if tree.is_file() else None)

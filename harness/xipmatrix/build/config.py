@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A cell's .config: base plus rendered fragments, and the proof that nothing was dropped.
+
+``allnoconfig`` and ``tinyconfig`` go through ``KCONFIG_ALLCONFIG``: a fragment merged
+afterwards would let every option it does not name take its default, which makes the
+kernel half as big again. Defconfigs go through the tree's own merge_config.sh.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core import run
+from ..core.errors import InfrastructureError, UsageError
+from ..core.evidence import CellFailure, Verdict
+from ..core.template import Templates
+from ..matrix.model import Cell
+from .kconfig import dropped, parse_config
+from .toolchain import Toolchain
+
+
+@dataclass(frozen=True)
+class Configured:
+    """The final configuration: its text, its file and what it was asked for."""
+
+    path: Path
+    options: dict[str, str]
+    wanted: dict[str, str]
+
+
+def render_fragment(
+    cell: Cell, release: str, initramfs: Path, templates: Path, extra: tuple[str, ...] = ()
+) -> str:
+    """The Kconfig fragment of a cell: its config's fragments, then the board's lines.
+
+    Raises UsageError for a template that does not render.
+    """
+    found = Templates([templates / cell.arch, templates / "generic"])
+    values = {
+        "kernel": release,
+        "version": tuple(int(part) for part in release.split("-")[0].split(".")[:2]),
+        "arch": cell.arch,
+        "board": cell.board_spec,
+        "initramfs": str(initramfs),
+    }
+    parts = [
+        f"# {name}\n" + found.render_file(f"{name}.config.j2", values)
+        for name in cell.config_spec.fragments
+    ]
+    lines = "".join(f"{line}\n" for line in (*cell.board_spec.config, *extra))
+    return "\n".join([*parts, f"# board {cell.board}\n{lines}"])
+
+
+def make_config(
+    cell: Cell, source: Path, toolchain: Toolchain, fragment: str, folder: Path, log: Path
+) -> Configured:
+    """Configure in `folder` (object tree, our own). Every requested option is checked.
+
+    Raises CellFailure(config-dropped) naming each lost option and its unmet dependencies,
+    CellFailure(not-applicable) where the tree lacks the base configuration.
+    """
+    srcarch = cell.arch_spec.kernel_arch
+    make = [
+        *("make", "-C", str(source), f"O={folder}", f"ARCH={srcarch}"),
+        *(arg for arg in toolchain.make_args if not arg.startswith("ARCH=")),
+    ]
+    wanted_file = folder / "xipmatrix.config"
+    wanted_file.write_text(fragment)
+    base = cell.config_spec.base
+    if base in ("allnoconfig", "tinyconfig"):
+        start = _tiny(source) if base == "tinyconfig" else ""
+        seed = folder / "xipmatrix.allconfig"
+        seed.write_text(start + fragment)
+        _make([*make, f"KCONFIG_ALLCONFIG={seed}", "allnoconfig"], log)
+    else:
+        defconfigs = source / "arch" / srcarch / "configs"
+        # arm64, riscv and others keep 'defconfig' itself in the same folder.
+        if not (defconfigs / base).is_file():
+            raise CellFailure(
+                Verdict.NOT_APPLICABLE, f"this kernel has no arch/{srcarch}/configs/{base}"
+            )
+        _make([*make, base], log)
+        merge = source / "scripts" / "kconfig" / "merge_config.sh"
+        environment = {"ARCH": srcarch, "KCONFIG_CONFIG": str(folder / ".config")}
+        run.run(
+            [merge, "-m", "-O", str(folder), str(folder / ".config"), str(wanted_file)],
+            cwd=source,
+            env=environment,
+            log=log,
+            check=True,
+        )
+        _make([*make, "olddefconfig"], log)
+    final_path = folder / ".config"
+    final = parse_config(final_path.read_text())
+    wanted = parse_config(fragment)
+    lost = dropped(wanted, final, source, srcarch)
+    if lost:
+        raise CellFailure(Verdict.CONFIG_DROPPED, "\n".join(str(one) for one in lost), log=str(log))
+    return Configured(final_path, final, wanted)
+
+
+def _tiny(source: Path) -> str:
+    tiny = source / "kernel" / "configs" / "tiny.config"
+    try:
+        return tiny.read_text() + "\n"
+    except OSError as error:
+        raise UsageError("this kernel has no tinyconfig", where=tiny) from error
+
+
+def _make(words: list[str], log: Path) -> None:
+    done = run.run(words, log=log, death_signal="TERM")
+    if not done.ok:
+        tail = "\n  ".join(done.output.strip().splitlines()[-8:])
+        if "No space left on device" in done.output:
+            raise InfrastructureError(f"the disk is full\n  {tail}", where=log)
+        raise CellFailure(Verdict.BUILD_FAILED, f"configuring failed:\n  {tail}", log=str(log))

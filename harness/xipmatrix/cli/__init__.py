@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command line: commands, options, exit codes. No work of its own.
+
+Command modules are imported when they are called, so that ``--help`` and
+completion stay quick.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import signal
+import sys
+from types import FrameType
+
+import click
+
+from .. import __version__
+from ..core import run
+from ..core.errors import (
+    EXIT_INFRASTRUCTURE,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    XipmatrixError,
+)
+
+_COMMANDS = {
+    "list": ("inspect", "List the cells of the matrix."),
+    "build": ("build", "Build, boot and prove cells: all stages."),
+    "boot": ("boot", "Boot a cell's built kernel again, or use its console or gdb."),
+    "series": ("series", "Write the patch series that the templates render."),
+    "show": ("inspect", "Show the evidence and paths of a cell's last result."),
+    "doctor": ("host", "Check this machine: tools, versions, disk, network."),
+    "clean": ("host", "Remove caches and old runs."),
+    "schema": ("inspect", "Print the JSON Schema of matrix.yaml, for editors."),
+    "completion": ("host", "Print the shell completion script."),
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f".{_COMMANDS[cmd_name][0]}", __name__)
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _COMMANDS:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], _COMMANDS, 2)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            raise click.UsageError(f"No such command '{args[0]}'.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+_EPILOG = """\b
+Examples:
+  ./xipmatrix build --arch arm,riscv      build, boot and prove the smoke cells
+  ./xipmatrix build --profile nightly     everything that matrix.yaml declares
+  ./xipmatrix build --kernel ~/linux@my-branch --arch riscv
+  ./xipmatrix list --profile nightly --known
+  ./xipmatrix show 7.3/riscv/virt/tiny/gcc
+\b
+Exit codes: 0 all as expected, 1 a cell is not, 2 usage or matrix error,
+3 infrastructure (our side, not the kernel's), 130 interrupted."""
+
+
+@click.group(
+    cls=_Commands, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(__version__, prog_name="xipmatrix")
+def xipmatrix() -> None:
+    """Generate, build, boot and prove execute-in-place (XIP) Linux kernels."""
+
+
+def main() -> None:
+    """Run the command line and exit; no traceback reaches a user."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = xipmatrix.main(standalone_mode=False, prog_name="xipmatrix")
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_USAGE)
+    except (KeyboardInterrupt, click.Abort):
+        run.stop_all()
+        print("\ninterrupted: finished stages are kept, the same command goes on", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+    except XipmatrixError as error:
+        print(f"xipmatrix: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader (head, less) has gone; nothing is left to say to it.
+        sys.stderr.close()
+        sys.exit(0)
+    except OSError as error:
+        what = "the disk is full" if error.errno == errno.ENOSPC else str(error.strerror or error)
+        where = f"{error.filename}: " if error.filename else ""
+        print(
+            f"xipmatrix: {where}{what}\n  hint: xipmatrix doctor, xipmatrix clean", file=sys.stderr
+        )
+        sys.exit(EXIT_INFRASTRUCTURE)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

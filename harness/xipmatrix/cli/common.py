@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ..core.files import project_dir
+
+if TYPE_CHECKING:
+    from ..matrix.load import LoadedMatrix
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Names(click.ParamType[tuple[str, ...]]):
+    """``a,b,c`` as a tuple."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Split at commas; empty parts are dropped."""
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+
+def templates_dir() -> Path:
+    """The checkout's templates."""
+    return project_dir() / "templates"
+
+
+def flatten(values: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """What several ``--arch a,b --arch c`` add up to."""
+    return tuple(name for group in values for name in group)
+
+
+matrix_option = click.option(
+    "--matrix",
+    "matrix_file",
+    type=click.Path(path_type=Path),
+    default=lambda: project_dir() / "matrix.yaml",
+    show_default="matrix.yaml of this checkout",
+    help="The matrix to use.",
+)
+
+
+def cell_filters(command: F) -> F:
+    """--arch, --kernel, --board, --config, --toolchain, --cell, --profile, --matrix.
+
+    The command gets `loaded` (LoadedMatrix) and `wanted` (Wanted) instead.
+    """
+
+    @functools.wraps(command)
+    def wrapper(
+        matrix_file: Path,
+        arch: Sequence[Sequence[str]],
+        kernel: Sequence[str],
+        board: Sequence[Sequence[str]],
+        config: Sequence[Sequence[str]],
+        toolchain: Sequence[Sequence[str]],
+        cell: Sequence[str],
+        profile: str,
+        **rest: Any,
+    ) -> Any:
+        from ..matrix.load import Wanted
+
+        loaded, kernels = load(matrix_file, kernel)
+        wanted = Wanted(
+            arch=flatten(arch),
+            kernel=kernels,
+            board=flatten(board),
+            config=flatten(config),
+            toolchain=flatten(toolchain),
+            cells=tuple(cell),
+            profile=profile,
+        )
+        return command(loaded=loaded, wanted=wanted, **rest)
+
+    many = functools.partial(click.option, type=Names(), multiple=True, metavar="NAME[,NAME…]")
+    for option in reversed(
+        [
+            many("--arch", help="Architectures."),
+            click.option(
+                "--kernel",
+                multiple=True,
+                metavar="NAME|PATH[@REF]",
+                help="Kernels of the matrix, or your own tree (only ever read), at a git ref.",
+            ),
+            many("--board", help="Boards."),
+            many("--config", help="Configs."),
+            many("--toolchain", help="Toolchains, e.g. gcc."),
+            click.option("--cell", multiple=True, metavar="GLOB", help="Cell ids or globs."),
+            click.option(
+                "--profile",
+                default="",
+                metavar="NAME",
+                help="Profile of the matrix: smoke (default), nightly, …",
+            ),
+            matrix_option,
+        ]
+    ):
+        wrapper = option(wrapper)
+    return wrapper  # type: ignore[return-value]
+
+
+def load(matrix_file: Path, kernel: Sequence[str]) -> tuple[LoadedMatrix, tuple[str, ...]]:
+    """The matrix, with kernels that the command line gives as PATH[@REF] added to it."""
+    from ..kernel import from_argument
+    from ..matrix.load import load_matrix, unknown
+
+    plain = load_matrix(matrix_file, templates_dir())
+    names: list[str] = []
+    extra = {}
+    for text in (part for group in kernel for part in _split_kernels(group)):
+        if text in plain.matrix.kernels:
+            names.append(text)
+        elif "/" in text or text.startswith((".", "~")) or Path(text.split("@")[0]).exists():
+            name, spec = from_argument(text)
+            extra[name] = spec
+            names.append(name)
+        else:
+            raise unknown("kernel", text, plain.matrix.kernels, matrix_file)
+    if not extra:
+        return plain, tuple(names)
+    return load_matrix(matrix_file, templates_dir(), extra), tuple(names)
+
+
+def _split_kernels(text: str) -> list[str]:
+    # A path may hold a comma; a matrix name may not.
+    return [text] if "/" in text else [part for part in text.split(",") if part]

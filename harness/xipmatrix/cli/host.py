@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""doctor, clean, completion: the machine around us."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..core.errors import EXIT_AS_EXPECTED, EXIT_INFRASTRUCTURE
+from ..core.files import cache_dir, project_dir, remove, state_dir
+from .common import load
+
+
+@click.command(
+    "doctor",
+    epilog="""\b
+Example:
+  xipmatrix doctor
+\b
+Exit code 3: something that the matrix needs is missing.""",
+)
+def doctor_command() -> int:
+    """Check this machine: tools, versions, disk, network. Changes nothing."""
+    from rich.text import Text
+
+    from ..core.host import doctor
+    from ..report.terminal import make_console
+
+    loaded, _ = load(project_dir() / "matrix.yaml", ())
+    console = make_console()
+    good = True
+    for check in doctor(loaded.archs.values(), cache_dir()):
+        mark = Text("ok   ", style="green") if check.ok else Text("FAIL ", style="bold red")
+        console.print(mark + Text(f"{check.name}: {check.detail}", style="default"))
+        if not check.ok and check.fix:
+            console.print(Text(f"       fix: {check.fix}"))
+        good = good and check.ok
+    return EXIT_AS_EXPECTED if good else EXIT_INFRASTRUCTURE
+
+
+@click.command(
+    "clean",
+    epilog="""\b
+Examples:
+  xipmatrix clean                    half-made folders and finished stages
+  xipmatrix clean --runs --keep 10   all but the last ten runs
+  xipmatrix clean --all              kernels, stages and runs""",
+)
+@click.option("--runs", is_flag=True, help="Old runs (results and logs) instead of stages.")
+@click.option("--keep", default=0, metavar="N", help="With --runs: keep the newest N.")
+@click.option("--all", "everything", is_flag=True, help="The whole cache and all runs.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+def clean_command(runs: bool, keep: int, everything: bool, dry_run: bool) -> None:
+    """Remove caches and old runs.
+
+    Without options: built stages and half-made folders go, kernels and runs stay.
+    """
+    from .. import store
+
+    cache = cache_dir()
+    gone: list[Path] = []
+    if everything:
+        gone = [cache, state_dir()]
+    elif runs:
+        gone = [run.folder for run in store.runs()[keep:]]
+    else:
+        gone = [cache / "stages", *cache.glob("**/.partial-*")]
+    for path in gone:
+        if path.exists():
+            click.echo(f"{'would remove' if dry_run else 'removing'} {path}")
+            if not dry_run:
+                remove(path)
+
+
+@click.command(
+    "completion",
+    epilog="""\b
+Examples:
+  xipmatrix completion bash >> ~/.bashrc
+  xipmatrix completion fish > ~/.config/fish/completions/xipmatrix.fish""",
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion_command(shell: str) -> None:
+    """Print the shell completion script for SHELL."""
+    from click.shell_completion import get_completion_class
+
+    from . import xipmatrix
+
+    found = get_completion_class(shell)
+    assert found is not None
+    click.echo(found(xipmatrix, {}, "xipmatrix", "_XIPMATRIX_COMPLETE").source())

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""list, show, schema: look, change nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from .common import cell_filters
+
+if TYPE_CHECKING:
+    from ..matrix.load import LoadedMatrix, Wanted
+
+
+@click.command(
+    "list",
+    epilog="""\b
+Examples:
+  xipmatrix list                           the smoke cells
+  xipmatrix list --profile nightly
+  xipmatrix list --cell '*/riscv/*'
+  xipmatrix list --arch arm --json -""",
+)
+@cell_filters
+@click.option("--known", is_flag=True, help="Only known failures, with their reason.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def list_command(*, loaded: LoadedMatrix, wanted: Wanted, known: bool, as_json: bool) -> None:
+    """List the cells of the matrix, one id a line."""
+    cells = [c for c in loaded.select(wanted) if not known or c.known_reason]
+    if as_json:
+        rows = [{"cell": c.id, "expected": c.expected, "reason": c.known_reason} for c in cells]
+        click.echo(json.dumps(rows, indent=1))
+        return
+    for cell in cells:
+        note = f"  # expected {' or '.join(cell.expected)}: {cell.known_reason}"
+        click.echo(cell.id + (note if cell.known_reason else ""))
+
+
+@click.command(
+    "show",
+    epilog="""\b
+Examples:
+  xipmatrix show 7.3/arm/virt/tiny/gcc
+  xipmatrix show 7.3/arm/virt/tiny/gcc --console""",
+)
+@click.argument("cell")
+@click.option("--console", is_flag=True, help="Print the console log.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def show_command(cell: str, console: bool, as_json: bool) -> None:
+    """Show what was measured about CELL in its last run, and where everything lies."""
+    from .. import store
+    from ..core.yamlfile import read_text
+    from ..report.evidence import print_result
+    from ..report.terminal import make_console
+
+    _, result = store.last_result(cell, say=lambda text: click.echo(text, err=True))
+    if as_json:
+        click.echo(json.dumps(result.as_dict(), indent=1, sort_keys=True))
+    elif console:
+        from pathlib import Path
+
+        click.echo(read_text(Path(result.paths["console"])) if "console" in result.paths else "")
+    else:
+        print_result(make_console(), result)
+
+
+@click.command("schema", epilog="\b\nExample:\n  xipmatrix schema > matrix.schema.json")
+@click.option(
+    "--for",
+    "which",
+    type=click.Choice(["matrix", "arch", "series"]),
+    default="matrix",
+    show_default=True,
+    help="matrix.yaml, templates/<arch>/arch.yaml or templates/<arch>/series.yaml.",
+)
+def schema_command(which: str) -> None:
+    """Print the JSON Schema of matrix.yaml, for editors."""
+    from ..matrix.model import Arch, Matrix, Model
+    from ..series.model import Series
+
+    models: dict[str, type[Model]] = {"matrix": Matrix, "arch": Arch, "series": Series}
+    click.echo(json.dumps(models[which].model_json_schema(), indent=1))

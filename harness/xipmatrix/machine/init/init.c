@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The test's init, the only userspace there is. It speaks a line protocol on the
+ * console (protocol.py reads it); every line of its own begins with "XIPMATRIX-".
+ *
+ *	XIPMATRIX-INIT 1			protocol version: userspace is reached
+ *	XIPMATRIX-CPUS <n>			CPUs that are online, hexadecimal
+ *	XIPMATRIX-REPLY <16 hex digits>		mix(challenge)
+ *	XIPMATRIX-BEGIN <file>			the file's content follows
+ *	XIPMATRIX-END <file>
+ *	XIPMATRIX-DONE				power-off follows
+ *
+ * The kernel itself prints its command line, so a challenge that is merely echoed
+ * proves nothing. The reply is computed; protocol.py computes it independently.
+ *
+ * Kernel command line:
+ *	xipmatrix.challenge=<16 hex digits>
+ *	xipmatrix.poweroff=reset	restart instead: for boards without power switch
+ *	xipmatrix.mode=<mode>		negative controls of the judge, see enum below
+ *
+ * Built with the kernel's own nolibc, of 6.12 as of 7.3; without libgcc, so no
+ * division and no variable 64-bit shift.
+ */
+#include <linux/reboot.h>
+
+#define MAX_CPUS 1024
+#define CMDLINE_SIZE 4096
+
+/* Negative controls: what a sound kernel's userspace must not be able to get passed. */
+static const char *const modes[] = {
+	"exit",		/* ends before it replies: the kernel panics */
+	"hang",		/* sleeps before it replies */
+	"spin",		/* burns the CPU before it replies */
+	"flood",	/* prints without end */
+	"noreply",	/* all but the reply */
+	"badreply",	/* a reply with one bit wrong */
+	"echo",		/* the challenge itself as the reply */
+	"nopoweroff",	/* all is right, but it never powers off */
+	"reset",	/* all is right, but it restarts instead of powering off */
+};
+enum mode {
+	MODE_EXIT, MODE_HANG, MODE_SPIN, MODE_FLOOD, MODE_NOREPLY, MODE_BADREPLY, MODE_ECHO,
+	MODE_NOPOWEROFF, MODE_RESET, MODE_NORMAL
+};
+
+static void say(const char *text)
+{
+	size_t left = strlen(text);
+
+	while (left) {
+		ssize_t done = write(1, text, left);
+
+		if (done <= 0)
+			return;
+		text += done;
+		left -= done;
+	}
+}
+
+static void say_hex(uint64_t value, int digits)
+{
+	char text[17];
+	int at = digits;
+
+	text[at] = 0;
+	while (at--) {
+		text[at] = "0123456789abcdef"[value & 15];
+		value >>= 4;
+	}
+	say(text);
+}
+
+/*
+ * The reply to a challenge: xorshift64 and a multiplication, three rounds. The same
+ * function, with test vectors, is protocol.reply() on the judge's side.
+ */
+static uint64_t mix(uint64_t x)
+{
+	int round;
+
+	for (round = 0; round < 3; round++) {
+		x ^= 0x78697020696e6974ULL; /* "xip init" */
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		x *= 0x9e3779b97f4a7c15ULL;
+		x += 1;
+	}
+	return x;
+}
+
+/* The value of a word `key` (with its '=') of the command line, or NULL. */
+static const char *option(const char *cmdline, const char *key)
+{
+	size_t length = strlen(key);
+	const char *at = cmdline;
+
+	while (*at) {
+		if (!strncmp(at, key, length))
+			return at + length;
+		while (*at && *at != ' ' && *at != '\n')
+			at++;
+		while (*at == ' ' || *at == '\n')
+			at++;
+	}
+	return NULL;
+}
+
+static int is_word(const char *value, const char *word)
+{
+	size_t length = strlen(word);
+
+	return value && !strncmp(value, word, length) &&
+	       (!value[length] || value[length] == ' ' || value[length] == '\n');
+}
+
+static uint64_t parse_hex(const char *text)
+{
+	uint64_t value = 0;
+
+	for (; text; text++) {
+		if (*text >= '0' && *text <= '9')
+			value = (value << 4) | (*text - '0');
+		else if (*text >= 'a' && *text <= 'f')
+			value = (value << 4) | (*text - 'a' + 10);
+		else
+			break;
+	}
+	return value;
+}
+
+static void show(const char *path)
+{
+	char part[256 + 1];
+	ssize_t got;
+	int fd = open(path, O_RDONLY);
+
+	say("XIPMATRIX-BEGIN ");
+	say(path);
+	say("\n");
+	if (fd >= 0) {
+		while ((got = read(fd, part, sizeof(part) - 1)) > 0) {
+			part[got] = 0;
+			say(part);
+		}
+		close(fd);
+	}
+	say("XIPMATRIX-END ");
+	say(path);
+	say("\n");
+}
+
+static int online_cpus(void)
+{
+	unsigned char mask[MAX_CPUS / 8];
+	int cpus = 0;
+	long bytes = syscall(__NR_sched_getaffinity, 0, sizeof(mask), mask);
+
+	while (bytes-- > 0) {
+		unsigned char bits = mask[bytes];
+
+		for (; bits; bits &= bits - 1)
+			cpus++;
+	}
+	return cpus;
+}
+
+static __attribute__((noreturn)) void sleep_for_ever(void)
+{
+	for (;;)
+		sleep(1000);
+}
+
+int main(void)
+{
+	static char cmdline[CMDLINE_SIZE];
+	const char *challenge, *wanted;
+	uint64_t reply;
+	int mode, fd;
+
+	mount("proc", "/proc", "proc", 0, NULL);
+	fd = open("/proc/cmdline", O_RDONLY);
+	if (fd >= 0) {
+		read(fd, cmdline, sizeof(cmdline) - 1);
+		close(fd);
+	}
+	wanted = option(cmdline, "xipmatrix.mode=");
+	for (mode = 0; mode < MODE_NORMAL && !is_word(wanted, modes[mode]); mode++)
+		;
+	if (is_word(option(cmdline, "xipmatrix.poweroff="), "reset"))
+		mode = mode == MODE_NORMAL ? MODE_RESET : mode;
+
+	say("XIPMATRIX-INIT 1\nXIPMATRIX-CPUS ");
+	say_hex(online_cpus(), 4);
+	say("\n");
+
+	if (mode == MODE_EXIT)
+		return 1;
+	if (mode == MODE_HANG)
+		sleep_for_ever();
+	while (mode == MODE_SPIN)
+		__asm__ volatile("");
+	while (mode == MODE_FLOOD)
+		say("XIPMATRIX-FLOOD ............................................\n");
+
+	challenge = option(cmdline, "xipmatrix.challenge=");
+	reply = mix(parse_hex(challenge));
+	if (mode == MODE_BADREPLY)
+		reply ^= 1;
+	if (mode == MODE_ECHO)
+		reply = parse_hex(challenge);
+	if (challenge && mode != MODE_NOREPLY) {
+		say("XIPMATRIX-REPLY ");
+		say_hex(reply, 16);
+		say("\n");
+	}
+
+	show("/proc/version");
+	show("/proc/meminfo");
+	show("/proc/iomem");
+	say("XIPMATRIX-DONE\n");
+	if (mode != MODE_NOPOWEROFF)
+		reboot(mode == MODE_RESET ? LINUX_REBOOT_CMD_RESTART : LINUX_REBOOT_CMD_POWER_OFF);
+	sleep_for_ever();
+}

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""matrix.yaml and templates/<arch>/arch.yaml → cells."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from ..core import yamlfile
+from ..core.errors import UsageError
+from ..core.evidence import Verdict
+from .model import Arch, Cell, Kernel, KnownFailure, Matrix, Rule
+
+DEFAULT_PROFILE = "smoke"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the command line asks for; an empty tuple asks for everything.
+
+    Names are exact, `cells` are ids or globs. `profile` counts only where nothing else
+    but `arch` narrows the choice.
+    """
+
+    arch: tuple[str, ...] = ()
+    kernel: tuple[str, ...] = ()
+    board: tuple[str, ...] = ()
+    config: tuple[str, ...] = ()
+    toolchain: tuple[str, ...] = ()
+    cells: tuple[str, ...] = ()
+    profile: str = ""
+
+
+@dataclass(frozen=True)
+class LoadedMatrix:
+    """A matrix.yaml that holds together: every name in it means something."""
+
+    path: Path
+    matrix: Matrix
+    archs: dict[str, Arch]
+    extra_kernels: dict[str, Kernel] = field(default_factory=dict)
+
+    @cached_property
+    def kernels(self) -> dict[str, Kernel]:
+        """The matrix's kernels and those given on the command line."""
+        return {**self.matrix.kernels, **self.extra_kernels}
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """Every cell, in the order of matrix.yaml; own kernels take the newest kernel's rules."""
+        found: dict[str, Cell] = {}
+        newest = next(iter(self.matrix.kernels))
+        for rule in self.matrix.cells:
+            names = list(rule.kernel)
+            if newest in names:
+                names += self.extra_kernels
+            for cell in self._product(rule, names):
+                found.setdefault(cell.id, cell)
+        return tuple(found.values())
+
+    def _product(self, rule: Rule, kernels: Sequence[str]) -> Iterable[Cell]:
+        arch = self.archs[rule.arch]
+        for kernel in kernels:
+            for board in rule.board:
+                for config in rule.config:
+                    for toolchain in rule.toolchain:
+                        cell = Cell(
+                            kernel=kernel,
+                            arch=rule.arch,
+                            board=board,
+                            config=config,
+                            toolchain=toolchain,
+                            kernel_spec=self.kernels[kernel],
+                            arch_spec=arch,
+                            board_spec=self.matrix.boards[rule.arch][board],
+                            config_spec=self.matrix.configs[config],
+                        )
+                        known = self._known(cell.id)
+                        if known:
+                            cell = cell.model_copy(
+                                update={"expected": known.verdict, "known_reason": known.reason}
+                            )
+                        yield cell
+
+    def _known(self, cell_id: str) -> KnownFailure | None:
+        for known in self.matrix.known_failures:
+            if fnmatch.fnmatchcase(cell_id, known.cell):
+                return known
+        return None
+
+    def select(self, wanted: Wanted) -> list[Cell]:
+        """The cells asked for, in order.
+
+        Raises UsageError with the nearest names for an unknown name, and where
+        nothing is left.
+        """
+        for what, given, known in (
+            ("architecture", wanted.arch, self.archs),
+            ("kernel", wanted.kernel, self.kernels),
+            ("board", wanted.board, {b for all_ in self.matrix.boards.values() for b in all_}),
+            ("config", wanted.config, self.matrix.configs),
+            ("toolchain", wanted.toolchain, {c.toolchain for c in self.cells}),
+        ):
+            for name in given:
+                if name not in known:
+                    raise unknown(what, name, known, self.path)
+        chosen = [
+            cell
+            for cell in self.cells
+            if all(
+                not given or value in given
+                for given, value in (
+                    (wanted.arch, cell.arch),
+                    (wanted.kernel, cell.kernel),
+                    (wanted.board, cell.board),
+                    (wanted.config, cell.config),
+                    (wanted.toolchain, cell.toolchain),
+                )
+            )
+        ]
+        for pattern in wanted.cells:
+            if not any(fnmatch.fnmatchcase(cell.id, pattern) for cell in self.cells):
+                raise unknown("cell", pattern, [cell.id for cell in self.cells], self.path)
+        if wanted.cells:
+            chosen = [c for c in chosen if any(fnmatch.fnmatchcase(c.id, p) for p in wanted.cells)]
+        profile = wanted.profile
+        if not profile and not (
+            wanted.cells or wanted.kernel or wanted.board or wanted.config or wanted.toolchain
+        ):
+            profile = DEFAULT_PROFILE
+        if profile:
+            if profile not in self.matrix.profiles:
+                raise unknown("profile", profile, self.matrix.profiles, self.path)
+            globs = self.matrix.profiles[profile]
+            chosen = [c for c in chosen if any(fnmatch.fnmatchcase(c.id, g) for g in globs)]
+        if not chosen:
+            raise UsageError(
+                "no cell is left by these filters" + (f" in profile {profile}" if profile else ""),
+                where=self.path,
+                hint="xipmatrix list --profile nightly shows every cell",
+            )
+        return chosen
+
+
+def unknown(what: str, name: str, known: Iterable[str], where: Path | str) -> UsageError:
+    """A UsageError that offers the nearest of the `known` names."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, 3, 0.5)
+    hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(names[:12])}"
+    return UsageError(f"unknown {what} '{name}'", where=where, hint=hint)
+
+
+def load_matrix(
+    path: Path, templates: Path, extra_kernels: dict[str, Kernel] | None = None
+) -> LoadedMatrix:
+    """Read and cross-check `path` and the architectures it names.
+
+    Raises UsageError that names file, line and key.
+    """
+    matrix = yamlfile.load(path, Matrix)
+    archs = {}
+    for name in matrix.boards:
+        arch_file = templates / name / "arch.yaml"
+        if not arch_file.is_file():
+            known = [p.parent.name for p in templates.glob("*/arch.yaml")]
+            raise unknown("architecture", name, known, path)
+        archs[name] = yamlfile.load(arch_file, Arch)
+    loaded = LoadedMatrix(path, matrix, archs, extra_kernels or {})
+    _cross_check(loaded)
+    return loaded
+
+
+def _cross_check(loaded: LoadedMatrix) -> None:
+    matrix, path = loaded.matrix, loaded.path
+    for number, rule in enumerate(matrix.cells):
+        where = f"{path}: cells.{number}"
+        if rule.arch not in loaded.archs:
+            raise unknown("architecture", rule.arch, loaded.archs, where)
+        for what, given, known in (
+            ("kernel", rule.kernel, matrix.kernels),
+            ("board", rule.board, matrix.boards[rule.arch]),
+            ("config", rule.config, matrix.configs),
+            ("toolchain", rule.toolchain, loaded.archs[rule.arch].toolchains),
+        ):
+            for name in given:
+                if name not in known:
+                    raise unknown(what, name, known, where)
+    for number, known_failure in enumerate(matrix.known_failures):
+        for verdict in known_failure.verdict:
+            if verdict not in list(Verdict):
+                where = f"{path}: known_failures.{number}.verdict"
+                raise unknown("verdict", verdict, [str(v) for v in Verdict], where)
+    ids = [cell.id for cell in loaded.cells]
+    for key, globs in (
+        ("profiles", [g for part in matrix.profiles.values() for g in part]),
+        ("known_failures", [k.cell for k in matrix.known_failures]),
+    ):
+        for glob in globs:
+            if not any(fnmatch.fnmatchcase(one, glob) for one in ids):
+                raise UsageError(f"'{glob}' matches no cell", where=f"{path}: {key}")

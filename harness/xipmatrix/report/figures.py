@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Figures as people read them."""
+
+from __future__ import annotations
+
+from ..result import CellResult, Stage
+
+_SHOWN = (Stage.SERIES, Stage.SOURCE, Stage.CONFIG, Stage.BUILD, Stage.BOOT)
+
+
+def size(count: int | float | str | None) -> str:
+    """Bytes as ``2.42 MiB``."""
+    return f"{float(count) / (1 << 20):.2f} MiB" if count is not None else "-"
+
+
+def kilobytes(count: int | float | str | None) -> str:
+    """kB as the kernel counts them (KiB), with thousands separators."""
+    return f"{int(count):,} kB" if count is not None else "-"
+
+
+def millions(count: int | float | str | None) -> str:
+    """An instruction count as ``26.6 M``."""
+    return f"{float(count) / 1e6:.1f} M" if count is not None else "-"
+
+
+def percent(share: int | float | str | None) -> str:
+    """A share (0 to 1), cut and never rounded up: 100 % means all of it."""
+    if share is None:
+        return "-"
+    return f"{int(float(share) * 1e5) / 1e3:.3f} %"
+
+
+def stage_times(result: CellResult) -> str:
+    """``config 9 build 141 boot 2``: seconds a stage; = marks a stage from the cache."""
+    return " ".join(
+        f"{record.stage} {'=' if record.cached else f'{record.seconds:.0f}'}"
+        for record in result.stages
+        if record.stage in _SHOWN
+    )
+
+
+def reproduce(result: CellResult) -> str:
+    """The one command that does this cell again."""
+    return f"./xipmatrix build --cell '{result.cell}' --again"

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Reports for programs: JSON and JUnit XML."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from junitparser import Error, Failure, JUnitXml, Properties, Property, Skipped, TestCase, TestSuite
+
+from .. import __version__
+from ..core.evidence import Verdict
+from ..core.files import write_atomic
+from ..result import CellResult, exit_code
+from . import figures
+
+
+def summary(found: list[CellResult], run_id: str, folder: Path) -> dict[str, Any]:
+    """A run as JSON-able data."""
+    return {
+        "run": run_id,
+        "folder": str(folder),
+        "xipmatrix": __version__,
+        "exit_code": exit_code(found),
+        "cells": [result.as_dict() for result in found],
+    }
+
+
+def json_text(found: list[CellResult], run_id: str, folder: Path) -> str:
+    """The same as text."""
+    return json.dumps(summary(found, run_id, folder), indent=1, sort_keys=True) + "\n"
+
+
+def write_junit(found: list[CellResult], path: Path) -> None:
+    """JUnit XML: a test case per cell, infrastructure faults as errors, known ones skipped."""
+    suite = TestSuite("xipmatrix")
+    for result in found:
+        case = TestCase(
+            result.cell, classname="xipmatrix." + result.cell.split("/")[1], time=result.seconds
+        )
+        text = f"{result.reason}\nlog: {result.log}\nagain: {figures.reproduce(result)}"
+        if result.verdict is Verdict.INFRASTRUCTURE:
+            case.result = [Error(result.label, text)]
+        elif not result.as_expected:
+            case.result = [Failure(result.label, text)]
+        elif result.known_failure:
+            case.result = [Skipped(f"{result.label}: {result.known_reason}")]
+        properties = Properties()
+        for name, value in sorted(result.figures.items()):
+            properties.add_property(Property(name, str(value)))
+        case.append(properties)
+        suite.add_testcase(case)
+    document = JUnitXml("xipmatrix")
+    document.add_testsuite(suite)
+    document.update_statistics()
+    write_atomic(path, document.tostring())

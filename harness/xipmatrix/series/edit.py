@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Edits of one file's text. No git, no Jinja, no disk: text in, text out.
+
+An anchor is a block of whole lines that must match exactly once. Nothing is
+applied with fuzz: what matches zero or two times raises AnchorError with the
+nearest lines, so that a person can see where the code went.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+from .model import (
+    Anchored,
+    Append,
+    Block,
+    Create,
+    Delete,
+    Depends,
+    Entry,
+    Guard,
+    Insert,
+    Replace,
+    Select,
+)
+
+AnyEdit = Create | Append | Insert | Replace | Delete | Guard | Select | Depends | Entry
+
+
+class AnchorError(Exception):
+    """An anchor does not match exactly once; `near` holds "line: text" of what is closest."""
+
+    def __init__(self, what: str, anchor: str, near: list[str]) -> None:
+        super().__init__(what)
+        self.what = what
+        self.anchor = anchor
+        self.near = near
+
+
+def apply_edit(edit: AnyEdit, old: str | None, text: str) -> str:
+    """The new content of a file: `old` is None where it does not exist, `text` is rendered.
+
+    Raises AnchorError.
+    """
+    if isinstance(edit, Create):
+        if old is not None:
+            raise AnchorError("the file to be created exists already", edit.file, [])
+        return _ended(text)
+    if old is None:
+        raise AnchorError("the file does not exist", edit.file, [])
+    lines = old.splitlines()
+    new = _ended(text).splitlines()
+    match edit:
+        case Append():
+            lines += new
+        case Insert():
+            first, last = _find(edit, lines)
+            at = first if edit.do == "insert-before" else last
+            lines[at:at] = new
+        case Replace():
+            first, last = _span(edit, lines)
+            lines[first:last] = new
+        case Delete():
+            first, last = _span(edit, lines)
+            del lines[first:last]
+        case Guard():
+            first, last = _span(edit, lines)
+            lines[first:last] = [f"#{edit.open}", *lines[first:last], "#endif"]
+        case Select():
+            _select(edit, lines)
+        case Depends():
+            _depends(edit, lines)
+        case Entry():
+            at = entry_span(lines, edit.after)[1] if edit.after else 0
+            if edit.before:
+                at = entry_span(lines, edit.before)[0]
+            # Kconfig separates entries by one blank line.
+            lines[at:at] = [*new, ""] if edit.before else ["", *new]
+    return "\n".join(lines) + "\n"
+
+
+def _ended(text: str) -> str:
+    return text if not text or text.endswith("\n") else text + "\n"
+
+
+def _block(text: str) -> list[str]:
+    lines = [line.rstrip() for line in text.splitlines()]
+    while lines and not lines[-1]:
+        lines.pop()
+    while lines and not lines[0]:
+        lines.pop(0)
+    return lines
+
+
+def _matches(wanted: list[str], lines: list[str], first: int, last: int) -> list[int]:
+    size = len(wanted)
+    return [
+        at
+        for at in range(first, last - size + 1)
+        if lines[at].rstrip() == wanted[0]
+        and [line.rstrip() for line in lines[at : at + size]] == wanted
+    ]
+
+
+def _once(text: str, lines: list[str], first: int, last: int, role: str) -> tuple[int, int]:
+    wanted = _block(text)
+    found = _matches(wanted, lines, first, last)
+    if len(found) == 1:
+        return found[0], found[0] + len(wanted)
+    if found:
+        near = [f"{at + 1}: {lines[at]}" for at in found[:6]]
+        raise AnchorError(f"{role} matches {len(found)} times, not once", text, near)
+    raise AnchorError(f"{role} matches nowhere", text, nearest(wanted, lines, first, last))
+
+
+def nearest(
+    wanted: list[str], lines: list[str], first: int = 0, last: int | None = None
+) -> list[str]:
+    """The lines that look most like the anchor's most telling line, as "number: text"."""
+    telling = max(wanted, key=lambda line: len(line.strip()))
+    scored = sorted(
+        (
+            (difflib.SequenceMatcher(None, telling.strip(), line.strip()).ratio(), at)
+            for at, line in enumerate(lines[first:last], first)
+            if line.strip()
+        ),
+        key=lambda item: (-item[0], item[1]),
+    )
+    return [f"{at + 1}: {lines[at]}" for ratio, at in scored[:3] if ratio > 0.5]
+
+
+def _find(edit: Anchored, lines: list[str]) -> tuple[int, int]:
+    first, last = 0, len(lines)
+    if edit.within is not None:
+        _, first = _once(edit.within, lines, 0, last, "'within'")
+        if edit.until is not None:
+            last = _next(edit.until, lines, first, "'until'")[0]
+    return _once(edit.anchor, lines, first, last, "anchor")
+
+
+def _span(edit: Block, lines: list[str]) -> tuple[int, int]:
+    first, last = _find(edit, lines)
+    if edit.to is not None:
+        last = _next(edit.to, lines, last, "'to'")[1]
+    return first, last
+
+
+def _next(text: str, lines: list[str], first: int, role: str) -> tuple[int, int]:
+    wanted = _block(text)
+    found = _matches(wanted, lines, first, len(lines))
+    if not found:
+        raise AnchorError(f"{role} matches nowhere after the anchor", text, nearest(wanted, lines))
+    return found[0], found[0] + len(wanted)
+
+
+_HEAD = re.compile(r"^(?:menu)?config\s+(\w+)\s*$")
+_STARTS = re.compile(
+    r"^(?:(?:menu)?config|(?:end)?choice|(?:end)?menu|(?:end)?if|source|comment)\b"
+)
+
+
+def entry_span(lines: list[str], symbol: str) -> tuple[int, int]:
+    """First line and end (exclusive, without trailing blank lines) of a Kconfig entry.
+
+    Kconfig language: Documentation/kbuild/kconfig-language.rst. Raises AnchorError
+    where the entry is defined zero or several times in the file.
+    """
+    found = [at for at, line in enumerate(lines) if (m := _HEAD.match(line)) and m[1] == symbol]
+    if len(found) != 1:
+        known = [m[1] for line in lines if (m := _HEAD.match(line))]
+        near = difflib.get_close_matches(symbol, known, 3)
+        count = f"{len(found)} times, not once" if found else "nowhere"
+        raise AnchorError(f"Kconfig entry {symbol} is defined {count}", f"config {symbol}", near)
+    first = found[0]
+    last = first + 1
+    while last < len(lines) and not _STARTS.match(lines[last]):
+        last += 1
+    # A comment above the next entry belongs to that entry.
+    while lines[last - 1].startswith("#") or not lines[last - 1].strip():
+        last -= 1
+    return first, last
+
+
+def conjunction(old: str, new: str) -> str:
+    """`old` && `new` as Kconfig expression, with parentheses only where needed."""
+    left = f"({old})" if "||" in old and not _enclosed(old) else old
+    right = f"({new})" if "||" in new and not _enclosed(new) else new
+    return f"{left} && {right}"
+
+
+def _enclosed(text: str) -> bool:
+    depth = 0
+    for at, char in enumerate(text):
+        depth += {"(": 1, ")": -1}.get(char, 0)
+        if depth == 0 and at < len(text) - 1:
+            return False
+    return text.startswith("(")
+
+
+def _select(edit: Select, lines: list[str]) -> None:
+    for symbol in edit.symbols:
+        first, last = entry_span(lines, edit.entry)
+        pattern = re.compile(rf"^(\s+select\s+{re.escape(symbol)})(?:\s+if\s+(.*?))?\s*$")
+        hits = [(at, m) for at in range(first, last) if (m := pattern.match(lines[at]))]
+        if len(hits) != 1:
+            raise AnchorError(
+                f"'select {symbol}' stands {len(hits)} times, not once, in entry {edit.entry}",
+                f"select {symbol}",
+                nearest([f"select {symbol}"], lines, first, last),
+            )
+        at, match = hits[0]
+        condition = conjunction(match[2], edit.condition) if match[2] else edit.condition
+        lines[at] = f"{match[1]} if {condition}"
+
+
+def _depends(edit: Depends, lines: list[str]) -> None:
+    first, last = entry_span(lines, edit.entry)
+    wanted = f"\tdepends on {edit.on}"
+    if wanted in lines[first:last]:
+        raise AnchorError(f"entry {edit.entry} depends on {edit.on} already", wanted.strip(), [])
+    is_depends = re.compile(r"^\tdepends on\b")
+    typed = re.compile(r"^\t(?:(?:def_)?(?:bool|tristate|string|hex|int)\b|prompt\b)")
+    last_depends = [at for at in range(first, last) if is_depends.match(lines[at])]
+    heads = [at for at in range(first, last) if typed.match(lines[at])]
+    if last_depends:
+        at = last_depends[-1]
+        while lines[at].endswith("\\"):
+            at += 1
+    else:
+        at = heads[-1] if heads else first
+    lines.insert(at + 1, wanted)

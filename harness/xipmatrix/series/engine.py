@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From templates to commits: a series is rendered and applied on git objects.
+
+No checkout is needed: blobs are read from the kernel's repository, edited as
+text, and written back as blobs, trees and commits. The same inputs give the
+same commit ids.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from ..core import run, yamlfile
+from ..core.errors import InfrastructureError, XipmatrixError
+from ..core.template import Templates
+from ..kernel import KernelTree
+from .edit import AnchorError, apply_edit
+from .model import Condition, Edit, PatchSpec, Series
+
+AUTHOR = "xipmatrix"
+EMAIL = "xipmatrix@localhost"
+
+
+class State(StrEnum):
+    """What a series is to a kernel."""
+
+    APPLIES = "applies"
+    NATIVE = "already there"
+    CONFLICT = "needs work"
+    NONE = "no series"
+
+
+class SeriesConflict(XipmatrixError):
+    """An edit's anchor does not fit this kernel: names patch, file, anchor and nearest lines."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder templates/<name> with a series.yaml, read and checked."""
+
+    name: str
+    folder: Path
+    series: Series
+
+
+@dataclass(frozen=True)
+class Applied:
+    """One series on one kernel. `commits` are oldest first; `tip` is the last, or the base."""
+
+    name: str
+    state: State
+    base: str
+    tip: str
+    commits: tuple[str, ...] = ()
+    detail: str = ""
+
+
+@dataclass
+class GitTree:
+    """A commit's files, read and rewritten without a work tree."""
+
+    git_dir: Path
+    commit: str
+    changed: dict[str, str] = field(default_factory=dict)
+
+    def git(
+        self, *words: str, stdin: bytes | None = None, env: dict[str, str] | None = None
+    ) -> str:
+        """git on this repository, free of the user's own git configuration."""
+        done = run.run(
+            ["git", "--git-dir", str(self.git_dir), *words],
+            input_bytes=stdin,
+            env={**hermetic_git(), **(env or {})},
+        )
+        if not done.ok:
+            raise InfrastructureError(
+                f"git {words[0]} failed: {done.output.strip()}", where=self.git_dir
+            )
+        return done.output
+
+    def read(self, path: str) -> str | None:
+        """A file's text, or None where it does not exist."""
+        if path in self.changed:
+            return self.changed[path]
+        done = run.run(
+            ["git", "--git-dir", str(self.git_dir), "cat-file", "blob", f"{self.commit}:{path}"],
+            env=hermetic_git(),
+            merge_stderr=False,
+        )
+        return done.output if done.ok else None
+
+    def write(self, path: str, text: str) -> None:
+        """Remember new content for `path`; `commit_changes` makes it real."""
+        self.changed[path] = text
+
+    def commit_changes(self, message: str, date: str) -> str:
+        """Commit what was written; returns the new commit, which this tree now is."""
+        who = {
+            "GIT_AUTHOR_NAME": AUTHOR,
+            "GIT_AUTHOR_EMAIL": EMAIL,
+            "GIT_AUTHOR_DATE": date,
+            "GIT_COMMITTER_NAME": AUTHOR,
+            "GIT_COMMITTER_EMAIL": EMAIL,
+            "GIT_COMMITTER_DATE": date,
+        }
+        with tempfile.TemporaryDirectory(prefix="xipmatrix-index-") as folder:
+            index = {"GIT_INDEX_FILE": os.fspath(Path(folder) / "index")}
+            self.git("read-tree", self.commit, env=index)
+            entries = []
+            for path, text in self.changed.items():
+                blob = self.git("hash-object", "-w", "--stdin", stdin=text.encode()).strip()
+                entries.append(f"{self._mode(path)} {blob}\t{path}")
+            self.git("update-index", "--index-info", stdin="\n".join(entries).encode(), env=index)
+            tree = self.git("write-tree", env=index).strip()
+        self.commit = self.git(
+            "commit-tree", tree, "-p", self.commit, "-F", "-", stdin=message.encode(), env=who
+        ).strip()
+        self.changed = {}
+        return self.commit
+
+    def _mode(self, path: str) -> str:
+        listed = self.git("ls-tree", self.commit, "--", path)
+        return listed.split(maxsplit=1)[0] if listed else "100644"
+
+
+def hermetic_git() -> dict[str, str]:
+    """Environment in which git obeys no configuration but our repository's."""
+    return {
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_SYSTEM": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+    }
+
+
+def sources(templates: Path) -> dict[str, Source]:
+    """Every templates/<name> with a series.yaml; 'generic' first, since others build on it.
+
+    Raises UsageError for a malformed one.
+    """
+    found = sorted(templates.glob("*/series.yaml"), key=lambda p: (p.parent.name != "generic", p))
+    return {
+        path.parent.name: Source(path.parent.name, path.parent, yamlfile.load(path, Series))
+        for path in found
+    }
+
+
+def comparable(release: str) -> Version:
+    """A kernel release for range checks: ``7.1.0-rc2+`` counts as 7.1, which it becomes."""
+    numbers = release.split("-")[0].split("+")[0]
+    return Version(numbers)
+
+
+def holds(condition: Condition | None, release: str, tree: GitTree) -> bool:
+    """Whether the kernel tree is as `condition` says; no condition always holds."""
+    if condition is None:
+        return True
+    if condition.kernel is not None:
+        wanted = SpecifierSet(condition.kernel)
+        if not wanted.contains(comparable(release), prereleases=True):
+            return False
+    if condition.file is None:
+        return True
+    text = tree.read(condition.file)
+    if condition.exists is not None and condition.exists != (text is not None):
+        return False
+    lines = {line.strip() for line in (text or "").splitlines()}
+    if condition.contains is not None and condition.contains.strip() not in lines:
+        return False
+    return condition.lacks is None or condition.lacks.strip() not in lines
+
+
+def apply_series(source: Source, kernel: KernelTree, base: str) -> Applied:
+    """Apply `source` on commit `base` of `kernel`: all of it or nothing.
+
+    A conflict is a result, not an exception: the state says which anchor needs work.
+    Raises UsageError for a template that cannot be rendered.
+    """
+    series = source.series
+    tree = GitTree(kernel.git_dir, base)
+    nothing = functools.partial(Applied, source.name, base=base, tip=base)
+    if series.native is not None and holds(series.native, kernel.release, tree):
+        return nothing(State.NATIVE, detail=f"{kernel.release} has CONFIG_XIP_KERNEL natively")
+    if not series.patches or not holds(Condition(kernel=series.applies), kernel.release, tree):
+        return nothing(State.NONE, detail=f"no series for {kernel.release}")
+    commits = []
+    try:
+        for number, patch in enumerate(series.patches, 1):
+            if not holds(patch.when, kernel.release, tree):
+                continue
+            _apply_patch(source, patch, number, kernel, tree)
+            commits.append(tree.commit_changes(_message(series, patch), series.date))
+    except SeriesConflict as error:
+        return nothing(State.CONFLICT, detail=str(error))
+    return Applied(source.name, State.APPLIES, base, tree.commit, tuple(commits))
+
+
+def _message(series: Series, patch: PatchSpec) -> str:
+    tags = "".join(f"{tag}\n" for tag in series.trailers)
+    return f"{patch.subject}\n\n{patch.why.strip()}\n" + (f"\n{tags}" if tags else "")
+
+
+def _apply_patch(
+    source: Source, patch: PatchSpec, number: int, kernel: KernelTree, tree: GitTree
+) -> None:
+    templates = Templates([source.folder, source.folder.parent / "generic"])
+    values = {"kernel": kernel.release, **source.series.values}
+    for count, edit in enumerate(patch.edits, 1):
+        if not holds(edit.when, kernel.release, tree):
+            continue
+        where = f"{source.folder / 'series.yaml'}: patch {number}, edit {count}"
+        old = tree.read(edit.file)
+        try:
+            new = apply_edit(edit, old, _text(edit, templates, values, where))
+        except AnchorError as error:
+            anchor = "\n".join(f"      | {line}" for line in error.anchor.rstrip().splitlines())
+            near = "\n".join(f"      {line}" for line in error.near) or "      (nothing similar)"
+            raise SeriesConflict(
+                f"patch {number} '{patch.subject}', edit {count} ({edit.do}): {edit.file}: "
+                f"{error.what}\n    kernel: {kernel.name} ({kernel.release})\n"
+                f"    anchor:\n{anchor}\n    nearest lines:\n{near}",
+                where=source.folder / "series.yaml",
+            ) from error
+        if new == old:
+            raise SeriesConflict(
+                f"patch {number} '{patch.subject}', edit {count} ({edit.do}): "
+                f"{edit.file}: the edit changes nothing",
+                where=source.folder / "series.yaml",
+            )
+        tree.write(edit.file, new)
+
+
+def _text(edit: Edit, templates: Templates, values: dict[str, str | int], where: str) -> str:
+    template = getattr(edit, "template", None)
+    if template is not None:
+        return templates.render_file(template, values)
+    text = getattr(edit, "text", None)
+    return "" if text is None else templates.render_text(text, values, where)
+
+
+def apply_all(found: dict[str, Source], kernel: KernelTree) -> tuple[str, dict[str, Applied]]:
+    """All series on one kernel, one after the other: the commit that is built, and each state."""
+    tip = kernel.commit
+    states: dict[str, Applied] = {}
+    for name, source in found.items():
+        states[name] = apply_series(source, kernel, tip)
+        tip = states[name].tip
+    return tip, states
+
+
+@contextmanager
+def shown_ref(git_dir: Path, name: str, commit: str) -> Iterator[str]:
+    """A branch that points at `commit` for the time of the block (format-patch wants one)."""
+    tree = GitTree(git_dir, commit)
+    tree.git("update-ref", f"refs/heads/{name}", commit)
+    try:
+        yield name
+    finally:
+        tree.git("update-ref", "-d", f"refs/heads/{name}")

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From commits to mail: ``git format-patch`` files with a cover letter.
+
+The output depends on nothing but the commits and the templates: same inputs,
+same bytes. ``patches/`` holds it for the pinned kernels.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from .. import __version__
+from ..core import run
+from ..core.errors import InfrastructureError
+from ..core.files import complete_dir, remove
+from ..kernel import KernelTree
+from .engine import (
+    AUTHOR,
+    EMAIL,
+    Applied,
+    Source,
+    State,
+    apply_series,
+    hermetic_git,
+    shown_ref,
+)
+
+_PROVENANCE = """\
+Provenance: xipmatrix {version} rendered this series from templates/{name}.
+Its code and texts lie there as anchored edits and were written with the
+assistance of a large language model; the tool added nothing of its own.
+"xipmatrix build" builds and boots it in QEMU from read-only flash; no
+result is claimed here. See Documentation/process/generated-content.rst.
+"""
+
+
+def format_series(source: Source, applied: Applied, kernel: KernelTree, place: Path) -> list[Path]:
+    """Write `applied` to folder `place`, which is replaced as a whole; returns the files.
+
+    Raises InfrastructureError when git fails.
+    """
+    provenance = _PROVENANCE.format(version=__version__, name=source.name)
+    who = {
+        "GIT_COMMITTER_NAME": AUTHOR,
+        "GIT_COMMITTER_EMAIL": EMAIL,
+        "GIT_COMMITTER_DATE": source.series.date,
+    }
+    with (
+        complete_dir(place) as folder,
+        shown_ref(
+            kernel.git_dir, f"xipmatrix-{source.name}-{applied.tip[:12]}", applied.tip
+        ) as ref,
+    ):
+        run.run(
+            [
+                *("git", "--git-dir", str(kernel.git_dir)),
+                *("-c", "format.attach=", "-c", "diff.algorithm=histogram"),
+                *("format-patch", "--quiet", "--zero-commit", "--no-signature", "--full-index"),
+                *("--numbered", "--cover-letter", "--cover-from-description=none"),
+                *("--stat=72", "--no-renames"),
+                *("-o", str(folder), f"{applied.base}..{ref}"),
+            ],
+            env={**hermetic_git(), **who},
+            check=True,
+        )
+        cover = folder / "0000-cover-letter.patch"
+        text = cover.read_text()
+        for mark in ("*** SUBJECT HERE ***", "*** BLURB HERE ***"):
+            if mark not in text:
+                raise InfrastructureError(f"git wrote a cover letter without {mark}", where=cover)
+        body = (
+            f"{source.series.cover.strip()}\n\n{textwrap.dedent(provenance)}\n"
+            f"Base: Linux {kernel.release}, {kernel.origin}\nbase-tree: {kernel.tree}\n"
+        )
+        text = text.replace("*** SUBJECT HERE ***", source.series.title, 1)
+        cover.write_text(text.replace("*** BLURB HERE ***", body.rstrip(), 1))
+    return sorted(place.glob("*.patch"))
+
+
+def write_series(
+    wanted: Sequence[Source], kernel: KernelTree, output: Path | None
+) -> list[Applied]:
+    """Apply each of `wanted` on `kernel` and write ``<output>/<kernel>/<name>/``.
+
+    'generic', if wanted, is the base of the others, as it is when mailed. A folder of
+    a series that does not apply (any more) is removed: it would be stale. Nothing is
+    written where `output` is None.
+    """
+    found = []
+    base = kernel.commit
+    for source in wanted:
+        applied = apply_series(source, kernel, base)
+        found.append(applied)
+        if source.name == "generic":
+            base = applied.tip
+        if output is None:
+            continue
+        place = output / kernel.name / source.name
+        if applied.state is State.APPLIES:
+            format_series(source, applied, kernel, place)
+        elif applied.state is not State.CONFLICT:
+            remove(place)
+    return found

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The schema of templates/<arch>/series.yaml; templates/README.md explains it."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+
+from ..matrix.model import Model
+
+
+def _inside(path: str) -> str:
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or ".." in pure.parts or not pure.parts or "\\" in path:
+        raise ValueError(
+            f"'{path}' leaves the kernel tree: a relative path without '..' is allowed"
+        )
+    return path
+
+
+def _specifier(text: str) -> str:
+    try:
+        SpecifierSet(text)
+    except InvalidSpecifier as error:
+        raise ValueError(f"'{text}' is no version range such as '>=7.1' or '>=6.1,<7.1'") from error
+    return text
+
+
+TreePath = Annotated[str, AfterValidator(_inside)]
+Versions = Annotated[str, AfterValidator(_specifier)]
+
+
+class Condition(Model):
+    """What a kernel tree must look like; every part that is given must hold."""
+
+    kernel: Versions | None = None
+    file: TreePath | None = None
+    contains: str | None = Field(None, description="a line of `file`, white space at its ends cut")
+    lacks: str | None = None
+    exists: bool | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Condition:
+        about_file = (self.contains, self.lacks, self.exists) != (None, None, None)
+        if about_file != (self.file is not None):
+            raise ValueError("'file' goes with one of 'contains', 'lacks' and 'exists'")
+        if self.file is None and self.kernel is None:
+            raise ValueError("an empty condition")
+        return self
+
+
+class _Edit(Model):
+    file: TreePath
+    when: Condition | None = None
+
+
+class _Text(_Edit):
+    text: str | None = None
+    template: TreePath | None = None
+
+    @model_validator(mode="after")
+    def _one_text(self) -> _Text:
+        if (self.text is None) == (self.template is None):
+            raise ValueError("exactly one of 'text' and 'template' is needed")
+        return self
+
+
+class Anchored(Model):
+    """Whole lines that must match exactly once, white space at line ends ignored."""
+
+    anchor: str
+    within: str | None = Field(
+        None, description="lines matching exactly once; the anchor is sought from there on"
+    )
+    until: str | None = Field(
+        None, description="with within: the anchor is sought up to the first match of this"
+    )
+
+    @model_validator(mode="after")
+    def _scope(self) -> Anchored:
+        if self.until is not None and self.within is None:
+            raise ValueError("'until' goes with 'within'")
+        if not self.anchor.strip():
+            raise ValueError("an empty anchor")
+        return self
+
+
+class Block(Anchored):
+    to: str | None = Field(
+        None, description="the edit covers anchor up to and including the next match of this"
+    )
+
+
+class Create(_Text):
+    """A new file; it must not exist yet."""
+
+    do: Literal["create"]
+
+
+class Append(_Text):
+    """Lines at the end of a file."""
+
+    do: Literal["append"]
+
+
+class Insert(_Text, Anchored):
+    """Lines before or after the anchor."""
+
+    do: Literal["insert-before", "insert-after"]
+
+
+class Replace(_Text, Block):
+    """Other lines instead of the anchor (to `to`)."""
+
+    do: Literal["replace"]
+
+
+class Delete(_Edit, Block):
+    """The anchor (to `to`) goes."""
+
+    do: Literal["delete"]
+
+
+class Guard(_Edit, Block):
+    """The anchor (to `to`) between ``#<open>`` and ``#endif``."""
+
+    do: Literal["guard"]
+    open: str = Field(description="e.g. 'ifndef CONFIG_XIP_KERNEL'")
+
+
+class Select(_Edit):
+    """Kconfig: ``select X if A`` in an entry becomes ``select X if A && <condition>``."""
+
+    do: Literal["kconfig-select"]
+    entry: str
+    symbols: list[str] = Field(min_length=1)
+    condition: str
+
+
+class Depends(_Edit):
+    """Kconfig: an entry gets ``depends on <on>``."""
+
+    do: Literal["kconfig-depends"]
+    entry: str
+    on: str
+
+
+class Entry(_Text):
+    """Kconfig: a new entry after entry `after`, or before entry `before`."""
+
+    do: Literal["kconfig-entry"]
+    after: str | None = None
+    before: str | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Entry:
+        if (self.after is None) == (self.before is None):
+            raise ValueError("exactly one of 'after' and 'before' is needed")
+        return self
+
+
+def _kind(value: object) -> str:
+    found = value.get("do") if isinstance(value, dict) else getattr(value, "do", None)
+    return {"insert-before": "insert", "insert-after": "insert"}.get(str(found), str(found))
+
+
+Edit = Annotated[
+    Annotated[Create, Tag("create")]
+    | Annotated[Append, Tag("append")]
+    | Annotated[Insert, Tag("insert")]
+    | Annotated[Replace, Tag("replace")]
+    | Annotated[Delete, Tag("delete")]
+    | Annotated[Guard, Tag("guard")]
+    | Annotated[Select, Tag("kconfig-select")]
+    | Annotated[Depends, Tag("kconfig-depends")]
+    | Annotated[Entry, Tag("kconfig-entry")],
+    Discriminator(_kind),
+]
+
+
+class PatchSpec(Model):
+    """One logical change: a subject, why, and its edits."""
+
+    subject: str = Field(max_length=75)
+    why: str
+    when: Condition | None = None
+    edits: list[Edit] = Field(min_length=1)
+
+
+class Series(Model):
+    """The ordered patches that give one architecture CONFIG_XIP_KERNEL."""
+
+    title: str = Field(max_length=75)
+    applies: Versions = Field(description="kernel versions the series is for")
+    native: Condition | None = Field(
+        None, description="the kernel has XIP by itself where it holds"
+    )
+    cover: str = Field("", description="the cover letter's text: what, why, design")
+    date: str = Field(
+        "2026-01-01T00:00:00Z",
+        description="date of the patches, RFC 3339: kept, so that output is stable",
+    )
+    values: dict[str, str | int] = Field({}, description="values for the templates")
+    trailers: list[str] = Field([], description="tags under every commit message")
+    patches: list[PatchSpec] = Field([], max_length=15)
+
+    @model_validator(mode="after")
+    def _useful(self) -> Series:
+        if self.patches and not self.cover.strip():
+            raise ValueError("a series with patches needs a cover text")
+        if not self.patches and self.native is None:
+            raise ValueError("a series without patches must say by 'native' why none is needed")
+        return self
+
+    @model_validator(mode="after")
+    def _no_sign_off(self) -> Series:
+        if any("signed-off-by" in tag.lower() for tag in self.trailers):
+            raise ValueError("only a person can sign off a patch: no Signed-off-by here")
+        return self

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Edits: what they do, and that nothing is ever applied by guess."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from xipmatrix.series.edit import AnchorError, apply_edit, conjunction
+from xipmatrix.series.model import Edit, Series
+
+KCONFIG = """\
+config RISCV
+	def_bool y
+	select HAVE_ARCH_JUMP_LABEL
+	select HAVE_KPROBES if !A || B
+	select OTHER
+
+config MMU
+	bool "MMU"
+	default y
+	help
+	  Say y.
+
+# about EFI
+config EFI
+	bool "EFI"
+	depends on OF
+
+menu "end"
+"""
+
+
+def apply(old: str | None, new: str | None = None, /, **data: Any) -> str:
+    """What the edit that `data` describes makes of `old`; `new` is its text."""
+    if new is not None:
+        data["text"] = new
+    return apply_edit(TypeAdapter(Edit).validate_python({"file": "f", **data}), old, new or "")
+
+
+def test_insert_replace_delete_guard_append() -> None:
+    old = "int a;\nint b;\nint c;\n"
+    after = apply(old, "int x;", do="insert-after", anchor="int b;")
+    assert after == "int a;\nint b;\nint x;\nint c;\n"
+    assert apply(old, "int x;", do="insert-before", anchor="int b;").splitlines()[1] == ("int x;")
+    assert apply(old, "z\n", do="replace", anchor="int a;", to="int b;") == "z\nint c;\n"
+    assert apply(old, do="delete", anchor="int a;\nint b;") == "int c;\n"
+    guarded = apply(old, do="guard", anchor="int b;", open="ifndef CONFIG_XIP_KERNEL")
+    assert guarded == "int a;\n#ifndef CONFIG_XIP_KERNEL\nint b;\n#endif\nint c;\n"
+    assert apply(old, "e", do="append").endswith("int c;\ne\n")
+
+
+def test_an_anchor_that_matches_twice_is_an_error_that_names_both_lines() -> None:
+    with pytest.raises(AnchorError, match="matches 2 times") as caught:
+        apply("b\nx\nb\n", "y", do="insert-after", anchor="b")
+    assert caught.value.near == ["1: b", "3: b"]
+
+
+def test_an_anchor_that_matches_nowhere_shows_the_nearest_lines() -> None:
+    with pytest.raises(AnchorError, match="matches nowhere") as caught:
+        apply("void setup_vm(void)\nother\n", do="delete", anchor="void setup_vm(int x)")
+    assert caught.value.near == ["1: void setup_vm(void)"]
+
+
+def test_leading_white_space_counts_and_trailing_does_not() -> None:
+    with pytest.raises(AnchorError):
+        apply("\tfoo\n", do="delete", anchor="foo")
+    assert apply("\tfoo  \nbar\n", do="delete", anchor="\tfoo") == "bar\n"
+
+
+def test_within_and_until_choose_among_equal_lines() -> None:
+    old = "f()\n  return;\ng()\n  return;\nend\n"
+    assert (
+        apply(old, "X", do="replace", anchor="  return;", within="g()")
+        == "f()\n  return;\ng()\nX\nend\n"
+    )
+    assert (
+        apply(old, "X", do="replace", anchor="  return;", within="f()", until="g()")
+        == "f()\nX\ng()\n  return;\nend\n"
+    )
+
+
+def test_create_refuses_an_existing_file_and_others_a_missing_one() -> None:
+    assert apply(None, "new", do="create") == "new\n"
+    with pytest.raises(AnchorError, match="exists already"):
+        apply("old\n", "new", do="create")
+    with pytest.raises(AnchorError, match="does not exist"):
+        apply(None, "new", do="append")
+
+
+def test_kconfig_select_gets_a_condition() -> None:
+    new = apply(
+        KCONFIG,
+        do="kconfig-select",
+        entry="RISCV",
+        symbols=["HAVE_ARCH_JUMP_LABEL", "HAVE_KPROBES"],
+        condition="!XIP_KERNEL",
+    )
+    assert "\tselect HAVE_ARCH_JUMP_LABEL if !XIP_KERNEL\n" in new
+    assert "\tselect HAVE_KPROBES if (!A || B) && !XIP_KERNEL\n" in new
+    with pytest.raises(AnchorError, match="stands 0 times"):
+        apply(KCONFIG, do="kconfig-select", entry="MMU", symbols=["OTHER"], condition="A")
+
+
+def test_kconfig_depends_and_entry() -> None:
+    new = apply(KCONFIG, do="kconfig-depends", entry="EFI", on="!XIP_KERNEL")
+    assert "\tdepends on OF\n\tdepends on !XIP_KERNEL\n" in new
+    new = apply(KCONFIG, do="kconfig-depends", entry="MMU", on="A")
+    assert '\tbool "MMU"\n\tdepends on A\n\tdefault y\n' in new
+    new = apply(KCONFIG, "config XIP_KERNEL\n\tbool", do="kconfig-entry", after="MMU")
+    assert "\t  Say y.\n\nconfig XIP_KERNEL\n\tbool\n\n# about EFI\nconfig EFI\n" in new
+    with pytest.raises(AnchorError, match="nowhere") as caught:
+        apply(KCONFIG, do="kconfig-depends", entry="EFl", on="A")
+    assert caught.value.near == ["EFI"]
+
+
+def test_conjunction_puts_parentheses_only_where_needed() -> None:
+    assert conjunction("A", "!X") == "A && !X"
+    assert conjunction("A || B", "!X") == "(A || B) && !X"
+    assert conjunction("(A || B)", "!X") == "(A || B) && !X"
+    assert conjunction("(A) || (B)", "!X") == "((A) || (B)) && !X"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"do": "create", "file": "../etc/passwd", "text": ""}, "leaves the kernel tree"),
+        ({"do": "create", "file": "/etc/passwd", "text": ""}, "leaves the kernel tree"),
+        ({"do": "create", "file": "f"}, "exactly one of 'text' and 'template'"),
+        ({"do": "create", "file": "f", "template": "../../x"}, "leaves the kernel tree"),
+        ({"do": "delete", "file": "f", "anchor": "  "}, "empty anchor"),
+        ({"do": "delete", "file": "f", "anchor": "a", "until": "b"}, "goes with 'within'"),
+        ({"do": "patch", "file": "f"}, "do"),
+        ({"do": "delete", "file": "f", "anchor": "a", "when": {}}, "empty condition"),
+        ({"do": "delete", "file": "f", "anchor": "a", "when": {"kernel": "new"}}, "version range"),
+    ],
+)
+def test_impossible_edits_are_refused(data: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        TypeAdapter(Edit).validate_python(data)
+
+
+def test_a_series_never_signs_off() -> None:
+    with pytest.raises(ValidationError, match="only a person can sign off"):
+        Series.model_validate(
+            {
+                "title": "t",
+                "applies": ">=7",
+                "native": {"file": "f", "contains": "x"},
+                "trailers": ["Signed-off-by: A <a@b>"],
+            }
+        )
