@@ -51,6 +51,7 @@ def build_kernel(
     *,
     jobs: int,
     timeout: float,
+    ccache: bool,
     target: str = "xipkernel",
 ) -> None:
     """Build `target` of `source` into `folder`, which then holds the names of :class:`Built`.
@@ -70,7 +71,7 @@ def build_kernel(
         *("-C", str(source), "-a", toolchain.arch, "-t", toolchain.name),
         *("-k", str(config), "-b", str(objects), "-o", str(output), "-z", "none"),
         *("-j", str(jobs)),
-        *(("-w", "ccache") if run.find_tool("ccache") else ()),
+        *(("-w", "ccache") if ccache and run.find_tool("ccache") else ()),
         *(word for key, value in _FIXED.items() for word in ("-e", f"{key}={value}")),
         target,
     ]

@@ -22,8 +22,8 @@ DEFAULT_PROFILE = "smoke"
 class Wanted:
     """What the command line asks for; an empty tuple asks for everything.
 
-    Names are exact, `cells` are ids or globs. `profile` counts only where nothing else
-    but `arch` narrows the choice.
+    Names are exact, `cells` are ids or globs. The default profile counts unless cells,
+    boards, configs or toolchains are named; named kernels take the place of its own.
     """
 
     arch: tuple[str, ...] = ()
@@ -128,15 +128,15 @@ class LoadedMatrix:
         if wanted.cells:
             chosen = [c for c in chosen if any(fnmatch.fnmatchcase(c.id, p) for p in wanted.cells)]
         profile = wanted.profile
-        if not profile and not (
-            wanted.cells or wanted.kernel or wanted.board or wanted.config or wanted.toolchain
-        ):
+        if not profile and not (wanted.cells or wanted.board or wanted.config or wanted.toolchain):
             profile = DEFAULT_PROFILE
         if profile:
             if profile not in self.matrix.profiles:
                 raise unknown("profile", profile, self.matrix.profiles, self.path)
             globs = self.matrix.profiles[profile]
-            chosen = [c for c in chosen if any(fnmatch.fnmatchcase(c.id, g) for g in globs)]
+            chosen = [c for c in chosen if self._in_profile(c, globs, bool(wanted.kernel))]
+        elif not wanted.kernel and not wanted.cells:
+            chosen = [c for c in chosen if c.kernel not in self.extra_kernels]
         if not chosen:
             raise UsageError(
                 "no cell is left by these filters" + (f" in profile {profile}" if profile else ""),
@@ -144,6 +144,12 @@ class LoadedMatrix:
                 hint="xipmatrix list --profile nightly shows every cell",
             )
         return chosen
+
+    def _in_profile(self, cell: Cell, globs: Sequence[str], any_kernel: bool) -> bool:
+        # Where the user names kernels, they take the place of the profile's own.
+        kernels = self.matrix.kernels if any_kernel else (cell.kernel,)
+        rest = cell.id.removeprefix(cell.kernel)
+        return any(fnmatch.fnmatchcase(k + rest, glob) for k in kernels for glob in globs)
 
 
 def unknown(what: str, name: str, known: Iterable[str], where: Path | str) -> UsageError:

@@ -280,6 +280,10 @@ class Arch(Model):
     kernel_virtual_base: Address = Field(description="lowest virtual address of the kernel")
     init: Init
     ram_text: list[RamText] = []
+    rom_sections: dict[str, str] = Field(
+        {},
+        description="ELF sections marked writable that the kernel only reads, and what they hold",
+    )
 
 
 class Cell(Model):

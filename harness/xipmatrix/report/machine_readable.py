@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
+# mypy: disable-error-code=no-untyped-call
 """Reports for programs: JSON and JUnit XML."""
 
 from __future__ import annotations

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""boot: a cell's built kernel again, judged, or by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .common import load, matrix_option, templates_dir
+
+
+@click.command(
+    "boot",
+    epilog="""\b
+Examples:
+  xipmatrix boot 7.3/arm/virt/tiny/gcc                  boot and judge again
+  xipmatrix boot 7.3/arm/virt/tiny/gcc --interactive    its console here (Ctrl-A X ends)
+  xipmatrix boot 7.3/riscv/virt/tiny/gcc --gdb          wait for gdb on port 1234
+  xipmatrix boot 7.3/arm/virt/tiny/gcc --interactive --append xipmatrix.mode=hang
+\b
+Exit codes: 0 pass, 1 any other verdict, 2 usage, 3 infrastructure.""",
+)
+@click.argument("cell_id", metavar="CELL")
+@click.option("--interactive", is_flag=True, help="The guest's console on this terminal.")
+@click.option("--gdb", is_flag=True, help="The same, stopped, with gdb's stub on TCP port 1234.")
+@click.option("--append", default="", metavar="ARGS", help="Added to the kernel's command line.")
+@click.option("--silence", type=float, metavar="SECONDS", help="Console silence limit.")
+@click.option("--boot-limit", type=float, metavar="SECONDS", help="Total limit of the boot.")
+@click.option(
+    "--kernel", default="", metavar="PATH[@REF]", help="Your own tree, where CELL is of one."
+)
+@matrix_option
+def boot_command(
+    cell_id: str,
+    interactive: bool,
+    gdb: bool,
+    append: str,
+    silence: float | None,
+    boot_limit: float | None,
+    kernel: str,
+    matrix_file: Path,
+) -> int:
+    """Boot CELL again (built first where it is not), with a fresh challenge.
+
+    CELL is an id such as 7.3/arm/virt/tiny/gcc; see 'xipmatrix list'.
+    """
+    import os
+
+    from ..core.evidence import Verdict
+    from ..matrix.load import Wanted
+    from ..pipeline import Options, Pipeline, boot_once, cell_flash, challenged
+    from ..report.evidence import print_result
+    from ..report.terminal import Progress, make_console
+    from ..result import Stage
+    from ..store import new_run
+    from ..verdict import judge
+
+    loaded, _ = load(matrix_file, (kernel,) if kernel else ())
+    (cell,) = loaded.select(Wanted(cells=(cell_id,)))
+    console = make_console()
+    run = new_run()
+    options = Options(
+        jobs=os.cpu_count() or 1,
+        until=Stage.IMAGE,
+        silence_seconds=silence,
+        boot_seconds=boot_limit,
+    )
+    with Progress(console, [cell]) as progress:
+        pipeline = Pipeline(loaded, templates_dir(), run, options, progress)
+        result = pipeline.run_cell(cell)
+    if result.verdict is not None:
+        print_result(console, result)
+        return 3 if result.verdict is Verdict.INFRASTRUCTURE else 1
+    built = pipeline.built(result)
+    folder = run.cell_folder(cell)
+    if interactive or gdb:
+        from ..machine.qemu import run_interactive
+
+        _, bootargs = challenged(cell, append)
+        flash = cell_flash(cell, built, bootargs, folder, templates_dir())
+        click.echo("Ctrl-A X ends QEMU" + (f"; gdb {built.vmlinux}: target remote :1234" * gdb))
+        return run_interactive(cell.board_spec, flash.path, bootargs, folder, gdb=gdb)
+    seen = boot_once(cell, built, folder, pipeline.limits(), templates_dir(), extra_args=append)
+    judgement = judge(cell, seen, built.vmlinux, result.evidence)
+    pipeline.conclude(cell, result, judgement, seen.console)
+    print_result(console, result)
+    return {Verdict.PASS: 0, Verdict.INFRASTRUCTURE: 3}.get(judgement.verdict, 1)

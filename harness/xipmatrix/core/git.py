@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""git on repositories of our own, deaf to the user's and the system's configuration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import run
+from .errors import InfrastructureError
+
+IDENTITY = ("xipmatrix", "xipmatrix@localhost")
+
+# The bare repositories' own settings: no clean-up behind our back (it would cost minutes and
+# drop commits that no ref names), no filters or attributes from the user's home, and little
+# compression, since time is dearer here than disk.
+_CONFIG = """\
+[core]
+	repositoryformatversion = {version}
+	bare = true
+	filemode = true
+	compression = {compression}
+	looseCompression = 1
+	attributesFile = /dev/null
+	excludesFile = /dev/null
+	hooksPath = /dev/null
+	autocrlf = false
+	fsmonitor = false
+	trustctime = false
+[gc]
+	auto = 0
+[maintenance]
+	auto = false
+[checkout]
+	workers = 0
+"""
+COMPRESSION = 1
+
+
+def hermetic() -> dict[str, str]:
+    """Environment in which git obeys no configuration but the repository's own."""
+    return {
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_SYSTEM": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_TERMINAL_PROMPT": "0",
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+    }
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A git repository of our own (or, with `git` only, one that is only read)."""
+
+    git_dir: Path
+
+    @classmethod
+    def create(cls, git_dir: Path, *, object_format: str = "sha1") -> Repository:
+        """A new bare repository at `git_dir`, which does not exist yet."""
+        git_dir.mkdir(parents=True)
+        for name in ("objects/info", "objects/pack", "refs/heads", "refs/tags", "info"):
+            (git_dir / name).mkdir(parents=True)
+        (git_dir / "HEAD").write_text("ref: refs/heads/base\n")
+        sha256 = object_format != "sha1"
+        text = _CONFIG.format(version=int(sha256), compression=COMPRESSION)
+        if sha256:
+            text += f"[extensions]\n\tobjectFormat = {object_format}\n"
+        (git_dir / "config").write_text(text)
+        return cls(git_dir)
+
+    def argv(self, *words: str | os.PathLike[str]) -> list[str]:
+        """The command line of a git command on this repository."""
+        return ["git", f"--git-dir={self.git_dir}", *map(str, words)]
+
+    def run(
+        self,
+        *words: str | os.PathLike[str],
+        env: Mapping[str, str] | None = None,
+        input_bytes: bytes | None = None,
+        cwd: Path | None = None,
+    ) -> run.Completed:
+        """A git command, whatever becomes of it."""
+        return run.run(
+            self.argv(*words), env={**hermetic(), **(env or {})}, input_bytes=input_bytes, cwd=cwd
+        )
+
+    def git(
+        self,
+        *words: str | os.PathLike[str],
+        env: Mapping[str, str] | None = None,
+        input_bytes: bytes | None = None,
+        cwd: Path | None = None,
+    ) -> str:
+        """A git command's output, stripped. Raises InfrastructureError where it fails."""
+        done = self.run(*words, env=env, input_bytes=input_bytes, cwd=cwd)
+        if not done.ok:
+            raise InfrastructureError(
+                f"git {words[0]} failed: {done.output.strip()}", where=self.git_dir
+            )
+        return done.output.strip()
+
+    def text(self, name: str) -> str | None:
+        """The blob `name` (``commit:path``) as text, or None where there is no such blob."""
+        done = run.run(
+            self.argv("cat-file", "blob", name), env=hermetic(), merge_stderr=False
+        )
+        return done.output if done.ok else None
+
+    def resolve(self, name: str) -> str | None:
+        """The object id of `name`, or None where this repository has no such object."""
+        done = run.run(
+            self.argv("rev-parse", "--quiet", "--verify", "--end-of-options", name),
+            env=hermetic(),
+            merge_stderr=False,
+        )
+        return done.output.strip() if done.ok else None
+
+    def commit_tree(
+        self, tree: str, message: str, *, date: str, parents: tuple[str, ...] = ()
+    ) -> str:
+        """Commit `tree`; the same arguments give the same commit id everywhere."""
+        name, mail = IDENTITY
+        who = {
+            f"GIT_{role}_{key}": value
+            for role in ("AUTHOR", "COMMITTER")
+            for key, value in (("NAME", name), ("EMAIL", mail), ("DATE", date))
+        }
+        words = [word for parent in parents for word in ("-p", parent)]
+        return self.git(
+            "commit-tree", tree, *words, "-F", "-", env=who, input_bytes=message.encode()
+        )

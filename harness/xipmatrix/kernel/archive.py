@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A source archive → a git tree, in one pass and without unpacking 90,000 files.
+
+``dpkg-deb | tar | xz | (tarfile) | git fast-import``: every program runs at the same
+time as its neighbours, and nothing but git's pack is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import subprocess
+import tarfile
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from ..core import run
+from ..core.errors import InfrastructureError
+from ..core.files import Say
+from ..core.git import Repository, hermetic
+from ..core.progress import Throttle, megabytes
+
+_PIPE = 1 << 20
+_REF = "refs/heads/import"
+_UNPACKERS = {
+    ".xz": ("xz", "-dc", "-T0"),
+    ".gz": ("gzip", "-dc"),
+    ".tgz": ("gzip", "-dc"),
+    ".bz2": ("bzip2", "-dc"),
+    ".zst": ("zstd", "-dc"),
+}
+
+
+def unpack_tarball(archive: Path) -> str:
+    """The shell command that writes `archive` as a plain tar."""
+    return shlex.join((*_UNPACKERS.get(archive.suffix, ("cat",)), str(archive)))
+
+
+def unpack_deb(package: Path, member: str) -> str:
+    """The shell command that writes `member` (a .tar.xz) of a Debian package as a plain tar."""
+    return (
+        f"dpkg-deb --fsys-tarfile {shlex.quote(str(package))}"
+        f" | tar -xO {shlex.quote(member)} | xz -dc -T0"
+    )
+
+
+def import_tar(command: str, into: Repository, say: Say) -> str:
+    """Import the tar that the shell pipeline `command` writes; returns the id of its tree.
+
+    The archive's one top folder is dropped. Raises InfrastructureError where a program
+    fails or the archive is damaged; no ref names what was imported by then.
+    """
+    unpack_log, import_log = into.git_dir / "unpack.log", into.git_dir / "import.log"
+    problem = ""
+    with contextlib.ExitStack() as stack:
+        unpacker = stack.enter_context(
+            run.start(
+                ["bash", "-c", f"set -o pipefail; {command}"],
+                env={"LC_ALL": "C.UTF-8"},
+                stderr=stack.enter_context(unpack_log.open("wb")).fileno(),
+            )
+        )
+        importer = stack.enter_context(
+            run.start(
+                into.argv("fast-import", "--quiet", "--depth=0", "--done"),
+                env=hermetic(),
+                stdin=subprocess.PIPE,
+                stdout=stack.enter_context(import_log.open("wb")).fileno(),
+            )
+        )
+        assert unpacker.stdout is not None and importer.stdin is not None
+        try:
+            _feed(unpacker.stdout, importer.stdin, say)
+        except BrokenPipeError:
+            problem = _said(import_log) or "git fast-import ended early"
+        except (tarfile.TarError, EOFError, ValueError) as error:
+            problem = f"the archive is damaged: {error}"
+        unpacker.stdout.close()
+        with contextlib.suppress(BrokenPipeError):
+            importer.stdin.close()
+        if not problem and importer.wait() != 0:
+            problem = _said(import_log) or f"git fast-import: exit status {importer.returncode}"
+        # What the unpacker says is nearer to the cause than what its readers saw.
+        if unpacker.wait() != 0:
+            problem = _said(unpack_log) or problem or f"{command}: failed without a word"
+    if problem:
+        raise InfrastructureError(problem, where=into.git_dir)
+    unpack_log.unlink()
+    import_log.unlink()
+    tree = into.git("rev-parse", f"{_REF}^{{tree}}")
+    into.git("update-ref", "-d", _REF)
+    return tree
+
+
+def _said(log: Path) -> str:
+    return "\n  ".join(log.read_text(errors="replace").strip().splitlines()[-4:])
+
+
+def _feed(source: IO[bytes], sink: IO[bytes], say: Say) -> None:
+    """Translate a tar into one commit of git fast-import's language."""
+    throttle = Throttle(say)
+    files = count = 0
+    sink.write(b"commit %s\ncommitter x <x> 0 +0000\ndata 0\n" % _REF.encode())
+    with tarfile.open(fileobj=source, mode="r|", bufsize=_PIPE) as tar:
+        top: str | None = None
+        for member in tar:
+            parts = PurePosixPath(member.name).parts
+            if member.name.startswith("/") or ".." in parts:
+                raise ValueError(f"the path '{member.name}' leaves the archive")
+            top = top or (parts[0] if parts else None)
+            if parts and parts[0] != top:
+                raise ValueError(f"it has several top folders: '{top}' and '{parts[0]}'")
+            if len(parts) < 2 or member.isdir():
+                continue
+            path = _quoted("/".join(parts[1:]))
+            if member.isreg():
+                stream = tar.extractfile(member)
+                assert stream is not None
+                data = stream.read()
+                mode = b"100755" if member.mode & 0o111 else b"100644"
+                sink.write(b"M %s inline %s\ndata %d\n" % (mode, path, len(data)))
+                sink.write(data)
+                sink.write(b"\n")
+                count += len(data)
+            elif member.issym():
+                link = member.linkname.encode(errors="surrogateescape")
+                sink.write(b"M 120000 inline %s\ndata %d\n%s\n" % (path, len(link), link))
+            elif member.islnk():
+                linked = _quoted("/".join(PurePosixPath(member.linkname).parts[1:]))
+                sink.write(b"C %s %s\n" % (linked, path))
+            else:
+                raise ValueError(f"'{member.name}' is neither file, folder nor link")
+            files += 1
+            if throttle.due:
+                throttle.tell(f"importing the source: {megabytes(count)}, {files} files")
+    # tarfile stops at the end mark; the unpacker would die of a broken pipe at its padding.
+    while source.read(_PIPE):
+        pass
+    sink.write(b"done\n")
+    sink.flush()
+
+
+def _quoted(path: str) -> bytes:
+    """A path as fast-import wants it: quoted, with what would end the quotes escaped."""
+    escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return b'"%s"' % escaped.encode(errors="surrogateescape")

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * QEMU TCG plugin: counts every executed guest instruction by where it was fetched from.
+ *
+ * -plugin residency.so,out=<file>
+ *
+ * A translation block is cut into runs of instructions whose host address minus guest
+ * virtual address is one constant (a block that crosses a page may have two). Each run
+ * has a counter that every instruction of it increments when it starts, so a block that
+ * an exception leaves early is counted only as far as it came. The host address ties a
+ * run to a memory: the monitor's gpa2hva names the host address of flash and RAM.
+ *
+ * At exit, one line a run (numbers hexadecimal but for the last two), executed runs only:
+ *
+ *	xipmatrix-residency 1 <target>
+ *	<guest virtual address> <host address> <FNV-1a of the code> <bytes of code> <count>
+ *
+ * The hash is of the instruction bytes as fetched, so the reader can tell whether code
+ * in RAM is a true copy of what the ELF file says.
+ *
+ * v1 counters are plain additions: QEMU must run with -accel tcg,thread=single.
+ *
+ * Debian's QEMU ships no qemu-plugin.h. What is used of its API is declared here, by
+ * version as in include/qemu/qemu-plugin.h: 1 (QEMU 4.2 to 8.2), 2 (9.0: per-vCPU
+ * scoreboards), 3 (9.1: insn_data copies). PLUGIN_API is set by the builder.
+ */
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifndef PLUGIN_API
+#define PLUGIN_API 1
+#endif
+#define EXPORT __attribute__((visibility("default")))
+
+/* ---- the part of QEMU's plugin API that is used ---- */
+
+typedef uint64_t qemu_plugin_id_t;
+struct qemu_plugin_tb;
+struct qemu_plugin_insn;
+
+/* Only the first member is read: it stands first in every version. */
+struct qemu_info {
+	const char *target_name;
+};
+
+enum qemu_plugin_op { QEMU_PLUGIN_INLINE_ADD_U64 };
+
+extern void qemu_plugin_register_vcpu_tb_trans_cb(
+	qemu_plugin_id_t id, void (*cb)(qemu_plugin_id_t, struct qemu_plugin_tb *));
+extern void qemu_plugin_register_atexit_cb(
+	qemu_plugin_id_t id, void (*cb)(qemu_plugin_id_t, void *), void *data);
+extern size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
+extern struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb,
+							 size_t index);
+extern uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
+extern void *qemu_plugin_insn_haddr(const struct qemu_plugin_insn *insn);
+extern size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *insn);
+
+#if PLUGIN_API >= 3
+extern size_t qemu_plugin_insn_data(const struct qemu_plugin_insn *insn, void *to, size_t size);
+#else
+extern const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *insn);
+#endif
+
+#if PLUGIN_API >= 2
+struct qemu_plugin_scoreboard;
+typedef struct {
+	struct qemu_plugin_scoreboard *score;
+	size_t offset;
+} qemu_plugin_u64;
+extern struct qemu_plugin_scoreboard *qemu_plugin_scoreboard_new(size_t element_size);
+extern uint64_t qemu_plugin_u64_sum(qemu_plugin_u64 entry);
+extern void qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(
+	struct qemu_plugin_insn *insn, enum qemu_plugin_op op, qemu_plugin_u64 entry,
+	uint64_t value);
+#else
+extern void qemu_plugin_register_vcpu_insn_exec_inline(
+	struct qemu_plugin_insn *insn, enum qemu_plugin_op op, void *counter, uint64_t value);
+#endif
+
+EXPORT int qemu_plugin_version = PLUGIN_API;
+
+/* ---- counters ---- */
+
+struct run {
+	uint64_t vaddr;
+	uint64_t haddr;
+	uint64_t hash;
+	uint64_t bytes;
+#if PLUGIN_API >= 2
+	qemu_plugin_u64 count;
+#else
+	uint64_t count;
+#endif
+	struct run *next;
+};
+
+#define BUCKETS (1u << 16)
+#define LONGEST_INSN 16
+static struct run *buckets[BUCKETS];
+static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
+static char out_path[4096];
+static char target[64];
+
+static void count_one(struct qemu_plugin_insn *insn, struct run *run)
+{
+#if PLUGIN_API >= 2
+	qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(insn, QEMU_PLUGIN_INLINE_ADD_U64,
+							    run->count, 1);
+#else
+	qemu_plugin_register_vcpu_insn_exec_inline(insn, QEMU_PLUGIN_INLINE_ADD_U64,
+						   &run->count, 1);
+#endif
+}
+
+static uint64_t count_of(struct run *run)
+{
+#if PLUGIN_API >= 2
+	return qemu_plugin_u64_sum(run->count);
+#else
+	return run->count;
+#endif
+}
+
+static uint64_t fnv1a(uint64_t hash, const struct qemu_plugin_insn *insn)
+{
+	size_t size = qemu_plugin_insn_size(insn);
+#if PLUGIN_API >= 3
+	unsigned char bytes[LONGEST_INSN];
+
+	size = qemu_plugin_insn_data(insn, bytes, sizeof(bytes));
+#else
+	const unsigned char *bytes = qemu_plugin_insn_data(insn);
+#endif
+	for (size_t i = 0; i < size; i++)
+		hash = (hash ^ bytes[i]) * 0x100000001b3ULL;
+	return hash;
+}
+
+/* The one counter of this code at this place; made if need be. Never freed: code that is
+ * translated holds its address until QEMU ends. */
+static struct run *run_at(uint64_t vaddr, uint64_t haddr, uint64_t hash, uint64_t bytes)
+{
+	uint64_t key = (vaddr ^ (haddr >> 5) ^ hash) * 0x9e3779b97f4a7c15ULL;
+	struct run **at = &buckets[key >> 48];
+
+	for (; *at; at = &(*at)->next)
+		if ((*at)->vaddr == vaddr && (*at)->haddr == haddr && (*at)->hash == hash &&
+		    (*at)->bytes == bytes)
+			return *at;
+	*at = calloc(1, sizeof(**at));
+	if (!*at)
+		abort();
+	(*at)->vaddr = vaddr;
+	(*at)->haddr = haddr;
+	(*at)->hash = hash;
+	(*at)->bytes = bytes;
+#if PLUGIN_API >= 2
+	(*at)->count.score = qemu_plugin_scoreboard_new(sizeof(uint64_t));
+#endif
+	return *at;
+}
+
+static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
+{
+	size_t insns = qemu_plugin_tb_n_insns(tb);
+	size_t from, to;
+
+	(void)id;
+	pthread_mutex_lock(&guard);
+	for (from = 0; from < insns; from = to) {
+		struct qemu_plugin_insn *first = qemu_plugin_tb_get_insn(tb, from);
+		uint64_t vaddr = qemu_plugin_insn_vaddr(first);
+		uint64_t haddr = (uintptr_t)qemu_plugin_insn_haddr(first);
+		uint64_t hash = 0xcbf29ce484222325ULL, bytes = 0;
+		struct run *run;
+
+		for (to = from; to < insns; to++) {
+			struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, to);
+			uint64_t host = (uintptr_t)qemu_plugin_insn_haddr(insn);
+
+			/* No host address (0): not backed by memory; all such are one kind. */
+			if (haddr ? host - haddr != qemu_plugin_insn_vaddr(insn) - vaddr : host)
+				break;
+			hash = fnv1a(hash, insn);
+			bytes += qemu_plugin_insn_size(insn);
+		}
+		run = run_at(vaddr, haddr, hash, bytes);
+		for (size_t i = from; i < to; i++)
+			count_one(qemu_plugin_tb_get_insn(tb, i), run);
+	}
+	pthread_mutex_unlock(&guard);
+}
+
+/* The file appears under its name only when it is whole. */
+static void leave(qemu_plugin_id_t id, void *data)
+{
+	char partial[sizeof(out_path) + 8];
+	FILE *out;
+
+	(void)id;
+	(void)data;
+	snprintf(partial, sizeof(partial), "%s.part", out_path);
+	out = fopen(partial, "w");
+	if (!out)
+		return;
+	fprintf(out, "xipmatrix-residency 1 %s\n", target);
+	for (size_t i = 0; i < BUCKETS; i++)
+		for (struct run *run = buckets[i]; run; run = run->next)
+			if (count_of(run))
+				fprintf(out, "%" PRIx64 " %" PRIx64 " %" PRIx64 " %" PRIu64
+					" %" PRIu64 "\n", run->vaddr, run->haddr, run->hash,
+					run->bytes, count_of(run));
+	if (!ferror(out) && !fclose(out))
+		rename(partial, out_path);
+}
+
+EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info *info, int argc,
+			       char **argv)
+{
+	for (int i = 0; i < argc; i++)
+		if (!strncmp(argv[i], "out=", 4))
+			snprintf(out_path, sizeof(out_path), "%s", argv[i] + 4);
+	if (!out_path[0]) {
+		fprintf(stderr, "residency: out=<file> is missing\n");
+		return 1;
+	}
+	snprintf(target, sizeof(target), "%s", info->target_name);
+	qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
+	qemu_plugin_register_atexit_cb(id, leave, NULL);
+	return 0;
+}

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the test's init says on the console (init/init.c), and what we expect it to say."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass, field
+
+from ..matrix.model import Board
+
+_MASK = (1 << 64) - 1
+
+_LINE = re.compile(r"^XIPMATRIX-(INIT|CPUS|REPLY|BEGIN|END|DONE)(?: (\S+))?\s*$")
+
+
+def new_challenge() -> str:
+    """16 random hexadecimal digits: no earlier run's reply answers them."""
+    return secrets.token_hex(8)
+
+
+def reply(challenge: int) -> int:
+    """The 64-bit number that init must compute from a 64-bit `challenge`.
+
+    xorshift64 and a multiplication, three rounds; init.c's mix() is its twin.
+    """
+    x = challenge
+    for _ in range(3):
+        x ^= 0x78697020696E6974  # "xip init"
+        x ^= (x << 13) & _MASK
+        x ^= x >> 7
+        x ^= (x << 17) & _MASK
+        x = x * 0x9E3779B97F4A7C15 + 1 & _MASK
+    return x
+
+
+def bootargs(board: Board, challenge: str, mode: str = "") -> str:
+    """The kernel's command line: the board's own words, then those for init.
+
+    `mode` is one of init.c's negative controls. Where the board has no power switch,
+    init is told to restart.
+    """
+    words = [board.bootargs, f"xipmatrix.challenge={challenge}"]
+    if board.poweroff == "reset":
+        words.append("xipmatrix.poweroff=reset")
+    if mode:
+        words.append(f"xipmatrix.mode={mode}")
+    return " ".join(words)
+
+
+@dataclass
+class Userspace:
+    """What init said, as far as it came."""
+
+    started: bool = False
+    done: bool = False
+    cpus: int | None = None
+    reply: int | None = None
+    files: dict[str, str] = field(default_factory=dict)
+
+    def meminfo_kb(self, key: str) -> int | None:
+        """A line of /proc/meminfo such as ``MemTotal``, in kB; None where it is missing."""
+        found = re.search(rf"^{key}:\s+(\d+) kB", self.files.get("/proc/meminfo", ""), re.M)
+        return int(found[1]) if found else None
+
+
+def read_console(console: str) -> Userspace:
+    """What init said on a console log that holds the kernel's lines too.
+
+    Lines count only from init's first one on, and only where nothing else stands
+    on them: the kernel's echo of its command line is no answer.
+    """
+    said = Userspace()
+    reading: str | None = None
+    for line in console.replace("\r", "").split("\n"):
+        found = _LINE.match(line)
+        if found is None:
+            if reading is not None:
+                said.files[reading] += line + "\n"
+            continue
+        word, value = found[1], found[2] or ""
+        if word == "INIT":
+            said.started = value == "1"
+        elif not said.started:
+            continue
+        elif word == "CPUS":
+            said.cpus = _hex(value)
+        elif word == "REPLY":
+            said.reply = _hex(value) if len(value) == 16 else None
+        elif word == "BEGIN":
+            reading = value
+            said.files[value] = ""
+        elif word == "END":
+            reading = None
+        else:
+            said.done = True
+    return said
+
+
+def _hex(text: str) -> int | None:
+    return int(text, 16) if re.fullmatch("[0-9a-f]{1,16}", text) else None

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""QEMU's command line, from board data alone."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..core import run
+from ..core.errors import InfrastructureError
+from ..matrix.model import Board
+
+_KERNEL_STUB = b"\0"
+
+
+@functools.cache
+def version(binary: str) -> str:
+    """The version of a QEMU binary, e.g. ``7.2.22``. Raises InfrastructureError."""
+    said = run.run([run.need_tool(binary), "--version"], check=True).output
+    found = re.search(r"version (\d+(?:\.\d+)+)", said)
+    if found is None:
+        raise InfrastructureError(f"{binary} --version says no version: {said[:80]!r}")
+    return found[1]
+
+
+def machine_args(board: Board, *, machine_options: Sequence[str] = ()) -> list[str]:
+    """QEMU and the options that make the board itself: machine, CPU, RAM, extra devices.
+
+    The device tree that QEMU generates depends on exactly these.
+    """
+    qemu = board.qemu
+    args = [qemu.binary, "-M", ",".join([qemu.machine, *machine_options])]
+    if qemu.cpu:
+        args += ["-cpu", qemu.cpu]
+    args += ["-m", f"{qemu.memory >> 10}K", "-smp", str(qemu.cpus)]
+    return [*args, "-display", "none", "-nodefaults", "-no-reboot", *qemu.args]
+
+
+def boot_args(
+    board: Board, flash: Path, *, bootargs: str, work: Path, kernel: Path | None = None
+) -> list[str]:
+    """QEMU and all that the machine boots with; console and monitor are the caller's.
+
+    `flash` is a read-only pflash and holds the only copy of the kernel. Where firmware
+    hands the kernel its command line, `bootargs` goes with -append, which wants a
+    -kernel: a file of one byte in `work` serves, which is never executed.
+    `kernel` is for one negative control alone: a normal kernel, loaded into RAM.
+    """
+    drive = f"if=pflash,unit={board.flash.unit},format=raw,readonly=on,file={_escape(flash)}"
+    if kernel is not None:
+        # Without the drive: a machine that finds a flash starts there, whatever -kernel says.
+        return [*machine_args(board), "-kernel", str(kernel), "-append", bootargs]
+    args = [*machine_args(board), "-drive", drive]
+    if board.qemu.boots_with_dummy_kernel:
+        stub = work / "never-executed"
+        stub.write_bytes(_KERNEL_STUB)
+        args += ["-kernel", str(stub), "-append", bootargs]
+    return args
+
+
+def interactive_args(
+    board: Board,
+    flash: Path,
+    *,
+    bootargs: str,
+    work: Path,
+    gdb: bool = False,
+) -> list[str]:
+    """QEMU with its console on the user's terminal (Ctrl-A X ends it).
+
+    With `gdb` it waits, stopped, for a debugger on TCP port 1234.
+    """
+    args = boot_args(board, flash, bootargs=bootargs, work=work)
+    return [*args, "-serial", "mon:stdio", *(["-s", "-S"] if gdb else [])]
+
+
+def _escape(path: Path) -> str:
+    """A file name in a QEMU option list: commas are doubled."""
+    return str(path).replace(",", ",,")

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From the plugin's counts to what was executed from where.
+
+Each run of instructions is placed by the host address it was fetched from (memory)
+and by its guest virtual address (who executed it):
+
+* **flash**: fetched from the flash's host memory, by whomever.
+* **kernel-ram**: fetched elsewhere, at a virtual address from ``kernel_virtual_base``
+  up, or at a virtual address that equals the physical one: code that runs with the
+  MMU off or through an identity mapping is never a user program here, because init is
+  linked far from every RAM physical address (Arch.init.text_virtual_address).
+* **firmware**: as above with virtual == physical, in memory that the board declares to
+  be the firmware's. Code at a kernel virtual address in that memory is kernel-ram.
+* **user**: fetched elsewhere, at any other virtual address.
+
+What this cannot tell: the plugin API of QEMU 7.2 shows no privilege level. A kernel
+that executed user mappings in kernel mode would be counted as user; init itself
+executes some ten thousand instructions, so a large user count shows it, and it is
+reported. User code at kernel addresses (arm's vector page) is counted as kernel.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from elftools.common.exceptions import ELFError
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
+
+from ..core.errors import InfrastructureError
+from ..matrix.model import Arch, Board, RamText
+from .result import Memory
+
+_HEADER = "xipmatrix-residency 1 "
+_FNV_START, _FNV_PRIME, _MASK = 0xCBF29CE484222325, 0x100000001B3, (1 << 64) - 1
+
+
+# The assembler's marks ($a, $d, .L) and the linker script's: no names of code.
+_MARK = re.compile(r"^$|^[$.]|_(start|end|lma)$")
+
+
+class Where(StrEnum):
+    """What executed, and from which memory."""
+
+    FLASH = "flash"
+    KERNEL_RAM = "kernel-ram"
+    DECLARED = "kernel-ram-declared"
+    FIRMWARE = "firmware"
+    USER = "user"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Contiguous code: guest virtual and host address, size in bytes, FNV-1a of its bytes,
+    and how many instructions of it were executed."""
+
+    vaddr: int
+    haddr: int
+    hash: int
+    size: int
+    count: int
+
+
+@dataclass
+class Residency:
+    """Executed instructions by place; `outside` by name for kernel code in RAM."""
+
+    counts: Counter[Where] = field(default_factory=Counter)
+    declared: Counter[str] = field(default_factory=Counter)
+    outside: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def total(self) -> int:
+        return self.counts.total()
+
+    @property
+    def kernel(self) -> int:
+        """What the kernel executed: all but firmware and user."""
+        return sum(self.counts[place] for place in (Where.FLASH, Where.KERNEL_RAM, Where.DECLARED))
+
+
+def read_counts(path: Path) -> list[Run]:
+    """The plugin's file. Raises InfrastructureError where it is not one."""
+    lines = path.read_text("ascii", "replace").splitlines()
+    try:
+        if not lines[0].startswith(_HEADER):
+            raise ValueError("no header")
+        return [_run(line.split()) for line in lines[1:]]
+    except (ValueError, IndexError) as error:
+        raise InfrastructureError(f"not a residency count: {error}", where=path) from error
+
+
+def _run(words: Sequence[str]) -> Run:
+    vaddr, haddr, code, size, count = words
+    return Run(int(vaddr, 16), int(haddr, 16), int(code, 16), int(size), int(count))
+
+
+def fnv1a(data: bytes) -> int:
+    """64-bit FNV-1a, as residency.c computes it."""
+    value = _FNV_START
+    for byte in data:
+        value = (value ^ byte) * _FNV_PRIME & _MASK
+    return value
+
+
+class Symbols:
+    """A vmlinux's code: names of addresses, and the bytes of its sections (virtual)."""
+
+    def __init__(self, vmlinux: Path) -> None:
+        """Raises InfrastructureError where the file is no ELF file with symbols."""
+        try:
+            with vmlinux.open("rb") as stream:
+                self._read(ELFFile(stream))
+        except (ELFError, OSError) as error:
+            raise InfrastructureError(f"cannot be read: {error}", where=vmlinux) from error
+
+    def _read(self, elf: ELFFile) -> None:
+        names: dict[int, str] = {}
+        table = elf.get_section_by_name(".symtab")
+        symbols = table.iter_symbols() if isinstance(table, SymbolTableSection) else ()
+        for symbol in symbols:
+            kind, address = symbol["st_info"]["type"], symbol["st_value"]
+            if kind == "STT_FUNC":
+                # Bit 0 of an arm function's address says Thumb.
+                names[address & ~1 if elf["e_machine"] == "EM_ARM" else address] = symbol.name
+            elif kind == "STT_NOTYPE" and not _MARK.search(symbol.name):
+                names.setdefault(address, symbol.name)
+        self._addresses = sorted(names)
+        self._names = [names[address] for address in self._addresses]
+        self._sections = [
+            (section.name, section["sh_addr"], section.data())
+            for section in elf.iter_sections()
+            if section["sh_flags"] & 0x2 and section["sh_flags"] & 0x4 and section["sh_size"]
+        ]
+
+    def name(self, vaddr: int) -> str:
+        """The symbol that `vaddr` (virtual) lies in; where its section has none: the address."""
+        at = bisect_right(self._addresses, vaddr) - 1
+        for _section, start, data in self._sections:
+            if start <= vaddr < start + len(data) and at >= 0 and self._addresses[at] >= start:
+                return self._names[at]
+        return f"{vaddr:#x}"
+
+    def section_bytes(self, name: str, vaddr: int, size: int) -> bytes | None:
+        """`size` bytes at `vaddr` (virtual) of executable section `name`; None if not there."""
+        for section, start, data in self._sections:
+            if section == name and start <= vaddr and vaddr + size <= start + len(data):
+                return data[vaddr - start : vaddr - start + size]
+        return None
+
+
+def classify(
+    runs: Iterable[Run],
+    memories: Sequence[Memory],
+    board: Board,
+    arch: Arch,
+    symbols: Symbols | None,
+) -> Residency:
+    """Place every run. Without `symbols`, names are addresses and no section is declared."""
+    found = Residency()
+    for run in runs:
+        place = _place(run, memories, board, arch)
+        name = symbols.name(run.vaddr) if symbols else f"{run.vaddr:#x}"
+        if place is Where.KERNEL_RAM:
+            why = _declared(run, arch.ram_text, symbols)
+            if why is not None:
+                place = Where.DECLARED
+                found.declared[f"{name} ({why})"] += run.count
+            else:
+                memory = _memory(run, memories)
+                found.outside[f"{name} ({memory.name if memory else 'unknown memory'})"] += (
+                    run.count
+                )
+        found.counts[place] += run.count
+    return found
+
+
+def _memory(run: Run, memories: Sequence[Memory]) -> Memory | None:
+    """The memory a run was fetched from; a named part of RAM goes before RAM."""
+    hits = [memory for memory in memories if 0 <= run.haddr - memory.host < memory.size]
+    return min(hits, key=lambda memory: memory.size, default=None)
+
+
+def _place(run: Run, memories: Sequence[Memory], board: Board, arch: Arch) -> Where:
+    memory = _memory(run, memories)
+    if memory is not None and memory.name == "flash":
+        return Where.FLASH
+    if run.vaddr >= arch.kernel_virtual_base:
+        return Where.KERNEL_RAM
+    if memory is None:
+        # Not a memory the board knows: never taken for a user program.
+        return Where.KERNEL_RAM
+    if run.vaddr == memory.physical + run.haddr - memory.host:
+        firmware = any(memory.name == region.name for region in board.firmware)
+        return Where.FIRMWARE if firmware else Where.KERNEL_RAM
+    return Where.USER
+
+
+def _declared(run: Run, declared: Iterable[RamText], symbols: Symbols | None) -> str | None:
+    """The section or range by which this run may be in RAM; None where none allows it.
+
+    A run in a section must equal the section's bytes: a true copy and nothing else.
+    """
+    for text in declared:
+        if text.section is not None:
+            data = symbols.section_bytes(text.section, run.vaddr, run.size) if symbols else None
+            if data is not None and fnv1a(data) == run.hash:
+                return text.section
+        elif text.virtual_base is not None and 0 <= run.vaddr - text.virtual_base < (
+            text.size or 0
+        ):
+            return f"{text.virtual_base:#x}+{text.size or 0:#x}"
+    return None

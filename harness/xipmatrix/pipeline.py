@@ -1,0 +1,467 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A cell's way through the stages: series → source → config → build → image → boot → verdict.
+
+Each stage is a function of the cell and of the stages before it; its result is kept
+under a key of all its inputs (:mod:`stagecache`). A fault of ours ends as the verdict
+``infrastructure``, never as the kernel's.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+from . import __version__
+from .build import compile as compiling
+from .build import config as configuring
+from .build import toolchain as toolchains
+from .build.kconfig import parse_config
+from .build.toolchain import Toolchain
+from .core.errors import InfrastructureError, XipmatrixError
+from .core.evidence import CellFailure, Evidence, Verdict
+from .core.files import Say, cache_dir, remove, write_json
+from .flash import FlashImage, make_flash
+from .image import static_evidence
+from .kernel import KernelTree, checkout, obtain
+from .machine.boot import boot
+from .machine.console import Limits
+from .machine.init import build_init
+from .machine.init.cpio import make_cpio
+from .machine.qemu import version as qemu_version
+from .machine.result import BootResult
+from .matrix.load import LoadedMatrix
+from .matrix.model import Cell
+from .result import CellResult, Stage, StageRecord
+from .series.engine import Applied, Source, State, apply_all, sources
+from .stagecache import Kept, StageCache
+from .store import Run
+from .verdict import Judgement, decide, judge
+
+Tell = Callable[[str, str, str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run is done. `jobs` is the number of compilers at a time."""
+
+    jobs: int
+    until: Stage = Stage.VERDICT
+    again: bool = False
+    ccache: bool = True
+    silence_seconds: float | None = None
+    boot_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A kernel with all series applied: `tip` is the commit that is built."""
+
+    kernel: KernelTree
+    tip: str
+    states: dict[str, Applied]
+
+
+@dataclass
+class Pipeline:
+    """What the cells of one run share."""
+
+    loaded: LoadedMatrix
+    templates: Path
+    run: Run
+    options: Options
+    tell: Tell
+    cache: Path = field(default_factory=cache_dir)
+
+    def __post_init__(self) -> None:
+        self._stages = StageCache(self.cache / "stages")
+        self._kernels: dict[str, Prepared | XipmatrixError] = {}
+        self._kernel_guards: dict[str, threading.Lock] = {}
+        self._guard = threading.Lock()
+        self._build_slot = threading.Semaphore(1)
+        self._series: dict[str, Source] = sources(self.templates)
+
+    def run_cell(self, cell: Cell) -> CellResult:
+        """All stages of one cell, up to the one that is wanted. Raises KeyboardInterrupt only."""
+        result = CellResult.of(cell)
+        folder = self.run.cell_folder(cell)
+        try:
+            self._stages_of(cell, result, folder)
+        except CellFailure as failure:
+            result.verdict, result.reason = failure.verdict, failure.reason
+            result.log = failure.log or result.log
+        except XipmatrixError as error:
+            result.verdict, result.reason = Verdict.INFRASTRUCTURE, error.what
+            result.hint = error.hint
+            result.reason = f"{error.where}: {error.what}" if error.where else error.what
+        except OSError as error:
+            result.verdict = Verdict.INFRASTRUCTURE
+            full = error.errno == errno.ENOSPC
+            result.reason = "the disk is full" if full else str(error)
+            result.hint = "xipmatrix clean; XIPMATRIX_CACHE moves the cache" if full else ""
+        self.run.save(cell, result)
+        self.tell(cell.id, str(result.verdict or f"done until {self.options.until}"), "")
+        return result
+
+    @contextmanager
+    def _stage(self, cell: Cell, result: CellResult, stage: Stage) -> Iterator[list[bool]]:
+        """Time a stage; the block sets the yielded flag where the result was kept before."""
+        self.tell(cell.id, str(stage), "")
+        cached = [False]
+        began = time.monotonic()
+        try:
+            yield cached
+        finally:
+            seconds = round(time.monotonic() - began, 2)
+            result.stages.append(StageRecord(stage, seconds, cached[0]))
+
+    def _stages_of(self, cell: Cell, result: CellResult, folder: Path) -> None:
+        until = list(Stage).index(self.options.until)
+
+        def wanted(stage: Stage) -> bool:
+            return list(Stage).index(stage) <= until
+
+        with self._stage(cell, result, Stage.SERIES):
+            prepared = self.prepared(cell.kernel)
+            self._check_series(cell, prepared)
+        result.versions |= {
+            "kernel": f"{prepared.kernel.release} ({prepared.kernel.origin})",
+            "commit": prepared.tip,
+            "xipmatrix": __version__,
+        }
+        if not wanted(Stage.SOURCE):
+            return
+        with self._stage(cell, result, Stage.SOURCE):
+            source = checkout(prepared.kernel.git_dir, prepared.tip, self.cache, self._say(cell))
+        if not wanted(Stage.CONFIG):
+            return
+        toolchain = toolchains.of_cell(cell)
+        result.versions["compiler"] = toolchain.version
+        with self._stage(cell, result, Stage.CONFIG) as cached:
+            config = self._config(cell, prepared, source, toolchain, folder)
+            cached[0] = config.cached
+        result.paths |= {"source": str(source), "config": str(config.folder / "config")}
+        if not wanted(Stage.BUILD):
+            return
+        with self._stage(cell, result, Stage.BUILD) as cached:
+            kept = self._build(cell, prepared, source, toolchain, config, folder)
+            cached[0] = kept.cached
+        built = compiling.built(kept.folder)
+        result.log = str(kept.folder / "tuxmake" / "build.log")
+        result.paths |= {
+            "build": str(kept.folder),
+            "vmlinux": str(built.vmlinux),
+            "build log": result.log,
+            "xipImage": str(built.image),
+        }
+        if not wanted(Stage.IMAGE):
+            return
+        with self._stage(cell, result, Stage.IMAGE):
+            options = parse_config((config.folder / "config").read_text())
+            static = static_evidence(cell, options, built.vmlinux, built.image)
+        result.figures["image_bytes"] = built.image.stat().st_size
+        result.evidence = static
+        early = decide(static)
+        if early.verdict is not Verdict.PASS:
+            raise CellFailure(early.verdict, early.reason, log=result.log)
+        if not wanted(Stage.BOOT):
+            return
+        with self._stage(cell, result, Stage.BOOT) as cached:
+            kept = self._boot(cell, built, kept, result, folder)
+            cached[0] = kept.cached
+        result.verdict = Verdict.PASS
+
+    def built(self, result: CellResult) -> compiling.Built:
+        """What the build stage of `result`, a cell that was built, left."""
+        return compiling.built(Path(result.paths["build"]))
+
+    def conclude(
+        self, cell: Cell, result: CellResult, judgement: Judgement, console: Path
+    ) -> None:
+        """Put the judgement of a boot into `result`, and keep it with the run."""
+        _take(result, judgement, console)
+        result.verdict, result.reason = judgement.verdict, judgement.reason
+        self.run.save(cell, result)
+
+    # --- series and source, shared by the cells of a kernel -----------------------------
+
+    def prepared(self, name: str) -> Prepared:
+        """A kernel with all series applied, once a run. Raises what `obtain` raises."""
+        with self._guard:
+            lock = self._kernel_guards.setdefault(name, threading.Lock())
+        with lock:
+            if name not in self._kernels:
+                self._kernels[name] = self._prepare(name)
+        found = self._kernels[name]
+        if isinstance(found, XipmatrixError):
+            raise found
+        return found
+
+    def _prepare(self, name: str) -> Prepared | XipmatrixError:
+        def say(text: str) -> None:
+            self.tell(f"kernel {name}", "source", text)
+
+        try:
+            kernel = obtain(name, self.loaded.kernels[name], self.cache, say)
+            tip, states = apply_all(self._series, kernel)
+        except XipmatrixError as error:
+            return error
+        for arch, applied in states.items():
+            self.tell(f"kernel {name}", "series", f"{arch}: {applied.state}")
+        return Prepared(kernel, tip, states)
+
+    def _check_series(self, cell: Cell, prepared: Prepared) -> None:
+        applied = prepared.states.get(cell.arch)
+        if applied is None or applied.state is State.NONE:
+            raise CellFailure(
+                Verdict.NOT_APPLICABLE,
+                f"{prepared.kernel.release} has no XIP for {cell.arch}, and templates/{cell.arch} "
+                "has no series for it",
+            )
+        for name in ("generic", cell.arch):
+            found = prepared.states.get(name)
+            if found is not None and found.state is State.CONFLICT:
+                raise CellFailure(Verdict.SERIES_CONFLICT, found.detail)
+
+    def _say(self, cell: Cell) -> Say:
+        return lambda text: self.tell(cell.id, "waiting" if "waiting" in text else "working", text)
+
+    # --- config and build ---------------------------------------------------------------
+
+    def _config(
+        self, cell: Cell, prepared: Prepared, source: Path, toolchain: Toolchain, folder: Path
+    ) -> Kept:
+        init = self._stages.get(
+            "init",
+            {
+                "commit": prepared.tip,
+                "arch": cell.arch_spec.model_dump(),
+                "compiler": toolchain.version,
+                "prefix": toolchain.prefix,
+                "xipmatrix": __version__,
+            },
+            lambda work: _init(source, cell, toolchain, work),
+            say=self._say(cell),
+        )
+        initramfs = init.folder / "initramfs.cpio"
+        fragment = configuring.render_fragment(
+            cell, prepared.kernel.release, initramfs, self.templates
+        )
+
+        def make(work: Path) -> None:
+            log = folder / "config.log"
+            log.unlink(missing_ok=True)
+            done = configuring.make_config(cell, source, toolchain, fragment, work, log)
+            shutil.copy(done.path, work / "config")
+            write_json(work / "wanted.json", done.wanted)
+            for path in work.iterdir():
+                if path.name not in ("config", "wanted.json"):
+                    remove(path)
+
+        return self._stages.get(
+            "config",
+            {
+                "commit": prepared.tip,
+                "base": cell.config_spec.base,
+                "fragment": fragment,
+                "make": toolchain.make_args,
+                "compiler": toolchain.version,
+                "xipmatrix": __version__,
+            },
+            make,
+            say=self._say(cell),
+        )
+
+    def _build(
+        self,
+        cell: Cell,
+        prepared: Prepared,
+        source: Path,
+        toolchain: Toolchain,
+        config: Kept,
+        folder: Path,
+    ) -> Kept:
+        target = "xipkernel"
+        device_tree = cell.board_spec.device_tree
+
+        def make(work: Path) -> None:
+            with self._build_slot:
+                self.tell(cell.id, str(Stage.BUILD), "compiling")
+                try:
+                    compiling.build_kernel(
+                        cell,
+                        source,
+                        toolchain,
+                        config.folder / "config",
+                        work,
+                        jobs=self.options.jobs,
+                        timeout=self.loaded.matrix.limits.build,
+                        ccache=self.options.ccache,
+                        target=target,
+                    )
+                except (CellFailure, InfrastructureError) as error:
+                    raise _with_kept_log(error, work, folder) from error
+
+        return self._stages.get(
+            "build",
+            {
+                "commit": prepared.tip,
+                "config": (config.folder / "config").read_text(),
+                "device tree": device_tree.source if device_tree else None,
+                "toolchain": [toolchain.arch, toolchain.name, toolchain.version],
+                "tuxmake": metadata.version("tuxmake"),
+                "target": target,
+                "xipmatrix": __version__,
+            },
+            make,
+            say=self._say(cell),
+        )
+
+    # --- boot ---------------------------------------------------------------------------
+
+    def limits(self) -> Limits:
+        """The console limits of this run: command line before matrix.yaml."""
+        limits = self.loaded.matrix.limits
+        return Limits(
+            silence=self.options.silence_seconds or limits.silence,
+            total=self.options.boot_seconds or limits.boot,
+        )
+
+    def _boot(
+        self, cell: Cell, built: compiling.Built, build: Kept, result: CellResult, folder: Path
+    ) -> Kept:
+        """Boot and judge. Only a pass is kept: whatever fails is tried again by the next run."""
+        result.versions["qemu"] = qemu_version(cell.board_spec.qemu.binary)
+        inputs = {
+            "build": build.folder.name,
+            "board": cell.board_spec.model_dump(),
+            "arch": cell.arch_spec.model_dump(),
+            "qemu": result.versions["qemu"],
+            "templates": self._boot_templates(cell),
+            "xipmatrix": __version__,
+        }
+
+        def make(work: Path) -> None:
+            seen = boot_once(cell, built, folder, self.limits(), self.templates)
+            judgement = judge(cell, seen, built.vmlinux, result.evidence)
+            _take(result, judgement, seen.console)
+            if judgement.verdict is not Verdict.PASS:
+                raise CellFailure(judgement.verdict, judgement.reason, log=str(seen.console))
+            shutil.copy(seen.console, work / "console.log")
+            write_json(work / "evidence.json", [one.as_dict() for one in judgement.evidence])
+
+        kept = self._stages.get("boot", inputs, make, say=self._say(cell), again=self.options.again)
+        if kept.cached:
+            console = folder / "console.log"
+            shutil.copy(kept.folder / "console.log", console)
+            data = json.loads((kept.folder / "evidence.json").read_text())
+            _take(result, decide([Evidence.from_dict(one) for one in data]), console)
+        return kept
+
+    def _boot_templates(self, cell: Cell) -> str:
+        stub = cell.board_spec.reset_stub
+        return (self.templates / cell.arch / stub).read_text() if stub else ""
+
+
+def boot_once(
+    cell: Cell,
+    built: compiling.Built,
+    folder: Path,
+    limits: Limits,
+    templates: Path,
+    *,
+    extra_args: str = "",
+) -> BootResult:
+    """Make the flash image with a fresh challenge and boot it once; logs go to `folder`.
+
+    `extra_args` are added to the kernel's command line. Raises what
+    :func:`flash.make_flash` and :func:`machine.boot.boot` raise.
+    """
+    challenge, bootargs = challenged(cell, extra_args)
+    flash = cell_flash(cell, built, bootargs, folder, templates)
+    try:
+        return boot(
+            cell.board_spec,
+            flash.path,
+            folder,
+            bootargs=bootargs,
+            challenge=challenge,
+            limits=limits,
+        )
+    finally:
+        # As large as the flash, and made again from the build in a moment.
+        flash.path.unlink(missing_ok=True)
+
+
+def cell_flash(
+    cell: Cell, built: compiling.Built, bootargs: str, folder: Path, templates: Path
+) -> FlashImage:
+    """The cell's flash image, in ``<folder>/flash``, with `bootargs` in its device tree."""
+    return make_flash(
+        cell,
+        built.image,
+        built.device_tree,
+        bootargs,
+        folder / "flash",
+        prefix=toolchains.of_cell(cell).prefix,
+        templates=templates,
+    )
+
+
+def challenged(cell: Cell, extra_args: str = "") -> tuple[str, str]:
+    """A fresh challenge (16 hexadecimal digits) and the command line that carries it."""
+    challenge = secrets.token_hex(8)
+    words = [cell.board_spec.bootargs, f"xipmatrix.challenge={challenge}"]
+    if cell.board_spec.poweroff == "reset":
+        words.append("xipmatrix.poweroff=reset")
+    return challenge, " ".join([*words, *([extra_args] if extra_args else [])])
+
+
+def _init(source: Path, cell: Cell, toolchain: Toolchain, work: Path) -> None:
+    make_cpio(source, build_init(source, cell.arch_spec, toolchain, work), work)
+
+
+_FIGURES = {
+    "mem_total_kb": ("memory", "mem_total_kb"),
+    "mem_available_kb": ("memory", "mem_available_kb"),
+    "flash_instructions": ("in-place", "flash"),
+    "flash_share": ("in-place", "flash_share_of_kernel"),
+    "ram_instructions_declared": ("in-place", "kernel_ram_declared"),
+    "ram_instructions_undeclared": ("in-place", "kernel_ram_undeclared"),
+    "user_instructions": ("in-place", "user"),
+}
+
+
+def _take(result: CellResult, judgement: Judgement, console: Path) -> None:
+    result.evidence = list(judgement.evidence)
+    for name, (evidence, key) in _FIGURES.items():
+        value = judgement.figure(evidence, key)
+        if isinstance(value, int | float):
+            result.figures[name] = value
+    result.log = str(console)
+    result.paths["console"] = str(console)
+
+
+def _with_kept_log(error: CellFailure | XipmatrixError, work: Path, folder: Path) -> Exception:
+    """The same error, with the build's logs moved out of the folder that goes away."""
+    target = folder / "build"
+    shutil.rmtree(target, ignore_errors=True)
+    if (work / "tuxmake").is_dir():
+        shutil.copytree(work / "tuxmake", target)
+    elif (work / "tuxmake.log").is_file():
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copy(work / "tuxmake.log", target / "build.log")
+    log = target / "build.log"
+    if isinstance(error, CellFailure):
+        return CellFailure(error.verdict, error.reason, log=str(log) if log.is_file() else "")
+    return InfrastructureError(
+        error.what, where=log if log.is_file() else error.where, hint=error.hint
+    )

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Init's protocol: the reply's twin functions, and what a console says."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from xipmatrix.machine import protocol
+from xipmatrix.machine.init import SOURCE
+
+REPLIES = {
+    0x0000000000000000: 0x6B9CAD8F6CC680E0,
+    0x0000000000000001: 0xE282FC8C4822E2CA,
+    0x0123456789ABCDEF: 0x02B1868EB9C40D86,
+    0xFFFFFFFFFFFFFFFF: 0x0E51F8F5FD0099B6,
+}
+
+CONSOLE = """\
+[    0.000000] Linux version 7.3.4
+[    0.000000] Kernel command line: console=ttyAMA0 xipmatrix.challenge=0123456789abcdef
+XIPMATRIX-INIT 1\r
+XIPMATRIX-CPUS 0004
+XIPMATRIX-REPLY 02b1868eb9c40d86
+XIPMATRIX-BEGIN /proc/meminfo
+MemTotal:          64744 kB
+MemAvailable:      62052 kB
+XIPMATRIX-END /proc/meminfo
+XIPMATRIX-DONE
+[    0.300000] reboot: Power down
+"""
+
+
+@pytest.mark.parametrize(("challenge", "reply"), REPLIES.items())
+def test_reply(challenge: int, reply: int) -> None:
+    assert protocol.reply(challenge) == reply
+
+
+def test_init_computes_the_same_reply(tmp_path: Path) -> None:
+    mix = re.search(r"^static uint64_t mix\(.*?^}", SOURCE.read_text(), re.M | re.S)
+    assert mix
+    program = tmp_path / "mix.c"
+    program.write_text(
+        "#include <stdint.h>\n#include <stdio.h>\n#include <stdlib.h>\n"
+        f"{mix[0]}\nint main(int n, char **a) {{ while (--n) "
+        'printf("%llx\\n", (unsigned long long)mix(strtoull(*++a, 0, 16))); return 0; }\n'
+    )
+    subprocess.run(["gcc", "-o", tmp_path / "mix", program], check=True)
+    words = [f"{challenge:x}" for challenge in REPLIES]
+    said = subprocess.run([tmp_path / "mix", *words], check=True, capture_output=True, text=True)
+    assert [int(line, 16) for line in said.stdout.split()] == list(REPLIES.values())
+
+
+def test_a_challenge_is_never_its_own_reply() -> None:
+    for _ in range(1000):
+        challenge = int(protocol.new_challenge(), 16)
+        assert protocol.reply(challenge) != challenge
+
+
+def test_what_init_says_is_read() -> None:
+    said = protocol.read_console(CONSOLE)
+    assert said.started and said.done
+    assert said.cpus == 4
+    assert said.reply == protocol.reply(0x0123456789ABCDEF)
+    assert said.meminfo_kb("MemTotal") == 64744
+    assert said.meminfo_kb("SwapTotal") is None
+
+
+@pytest.mark.parametrize(
+    "console",
+    [
+        "",
+        "[    0.0] Kernel command line: XIPMATRIX-REPLY 02b1868eb9c40d86",
+        # A reply before init has started is nobody's.
+        "XIPMATRIX-REPLY 02b1868eb9c40d86\nXIPMATRIX-DONE\n",
+        # Another protocol than ours.
+        "XIPMATRIX-INIT 2\nXIPMATRIX-REPLY 02b1868eb9c40d86\nXIPMATRIX-DONE\n",
+        # Cut off within the number.
+        "XIPMATRIX-INIT 1\nXIPMATRIX-REPLY 02b1868eb9c4",
+        "XIPMATRIX-INIT 1\nXIPMATRIX-REPLY zzzzzzzzzzzzzzzz\n",
+    ],
+)
+def test_what_is_no_reply(console: str) -> None:
+    said = protocol.read_console(console)
+    assert said.reply is None
+    assert not said.done

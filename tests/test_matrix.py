@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""matrix.yaml → cells: what is chosen, and what is refused with which words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from xipmatrix.core.errors import EXIT_USAGE, UsageError
+from xipmatrix.core.files import project_dir
+from xipmatrix.matrix.load import LoadedMatrix, Wanted, load_matrix
+from xipmatrix.matrix.model import Kernel
+
+ARCH = """\
+kernel_arch: {name}
+tuxmake_arch: {name}
+elf_machine: EM_ARM
+xip_image: arch/{name}/boot/xipImage
+toolchains: {{gcc: {{packages: [gcc-{name}]}}}}
+kernel_virtual_base: 0xbf000000
+init: {{text_virtual_address: 0x50000000}}
+"""
+
+
+def board(**changes: Any) -> dict[str, Any]:
+    return {
+        "description": "a board",
+        "qemu": {"binary": "qemu-system-arm", "machine": "virt", "memory": "64M"},
+        "flash": {"base": 0, "size": "64M"},
+        "ram_base": 0x40000000,
+        "xip_phys_addr": 0x10000,
+        "bootargs": "console=ttyAMA0",
+        **changes,
+    }
+
+
+def matrix(**changes: Any) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "kernels": {
+            "7.3": {"providers": [{"debian": {"package": "linux-source-7.3", "suite": "system"}}]},
+            "6.12": {"providers": [{"path": {"path": "/nowhere"}}]},
+        },
+        "boards": {"arm": {"virt": board(), "old": board()}, "riscv": {"virt": board()}},
+        "configs": {"tiny": {"base": "allnoconfig"}},
+        "cells": [
+            {
+                "kernel": ["7.3", "6.12"],
+                "arch": "arm",
+                "board": ["virt", "old"],
+                "config": ["tiny"],
+            },
+            {"kernel": ["7.3", "6.12"], "arch": "riscv", "board": ["virt"], "config": ["tiny"]},
+        ],
+        "known_failures": [
+            {"cell": "6.12/riscv/*", "verdict": ["boot-silent"], "reason": "broken there"}
+        ],
+        "profiles": {"smoke": ["7.3/*/virt/tiny/gcc"], "nightly": ["*"]},
+        **changes,
+    }
+
+
+def load(tmp_path: Path, data: dict[str, Any], **more: Any) -> LoadedMatrix:
+    for name in ("arm", "riscv"):
+        (tmp_path / "templates" / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "templates" / name / "arch.yaml").write_text(ARCH.format(name=name))
+    path = tmp_path / "matrix.yaml"
+    with path.open("w") as stream:
+        YAML().dump(data, stream)
+    return load_matrix(path, tmp_path / "templates", **more)
+
+
+def ids(loaded: LoadedMatrix, **wanted: Any) -> list[str]:
+    return [cell.id for cell in loaded.select(Wanted(**wanted))]
+
+
+def test_the_default_is_the_smoke_profile_and_filters_narrow(tmp_path: Path) -> None:
+    loaded = load(tmp_path, matrix())
+    smoke = ["7.3/arm/virt/tiny/gcc", "7.3/riscv/virt/tiny/gcc"]
+    assert ids(loaded) == smoke
+    assert ids(loaded, arch=("arm", "riscv")) == smoke
+    assert ids(loaded, arch=("riscv",)) == smoke[1:]
+    assert len(ids(loaded, profile="nightly")) == 6
+    assert ids(loaded, board=("old",)) == ["7.3/arm/old/tiny/gcc", "6.12/arm/old/tiny/gcc"]
+    assert ids(loaded, cells=("6.12/*/virt/*",)) == [
+        "6.12/arm/virt/tiny/gcc",
+        "6.12/riscv/virt/tiny/gcc",
+    ]
+
+
+def test_another_kernel_takes_the_place_of_the_profiles_kernel(tmp_path: Path) -> None:
+    loaded = load(tmp_path, matrix())
+    assert ids(loaded, kernel=("6.12",), arch=("arm",)) == ["6.12/arm/virt/tiny/gcc"]
+    own = Kernel.model_validate({"providers": [{"path": {"path": "/mine"}}]})
+    loaded = load(tmp_path, matrix(), extra_kernels={"mine": own})
+    assert ids(loaded, kernel=("mine",)) == ["mine/arm/virt/tiny/gcc", "mine/riscv/virt/tiny/gcc"]
+    assert ids(loaded) == ["7.3/arm/virt/tiny/gcc", "7.3/riscv/virt/tiny/gcc"]
+
+
+def test_known_failures_set_what_is_expected(tmp_path: Path) -> None:
+    loaded = load(tmp_path, matrix())
+    expected = {cell.id: (cell.expected, cell.known_reason) for cell in loaded.cells}
+    assert expected["6.12/riscv/virt/tiny/gcc"] == (["boot-silent"], "broken there")
+    assert expected["6.12/arm/virt/tiny/gcc"] == (["pass"], "")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"arch": ("rscv",)}, "unknown architecture 'rscv'.*did you mean riscv"),
+        ({"kernel": ("7.4",)}, "unknown kernel '7.4'.*did you mean 7.3"),
+        ({"board": ("vert",)}, "unknown board 'vert'.*did you mean virt"),
+        ({"config": ("tinny",)}, "unknown config 'tinny'.*did you mean tiny"),
+        ({"toolchain": ("clang",)}, "unknown toolchain 'clang'.*known: gcc"),
+        ({"profile": "nigthly"}, "unknown profile 'nigthly'.*did you mean nightly"),
+        ({"cells": ("7.3/arm/virt/tiny/gc",)}, "unknown cell.*did you mean 7.3/arm/virt/tiny/gcc"),
+        ({"arch": ("riscv",), "board": ("old",)}, "no cell is left"),
+    ],
+)
+def test_unknown_names_are_refused_with_the_nearest(
+    tmp_path: Path, wanted: dict[str, Any], message: str
+) -> None:
+    import re
+
+    with pytest.raises(UsageError) as caught:
+        load(tmp_path, matrix()).select(Wanted(**wanted))
+    assert re.search(message, str(caught.value), re.S)
+    assert caught.value.exit_code == EXIT_USAGE
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schema": 2}, "schema: Input should be 1"),
+        ({"kernels": {}}, "kernels: .*at least 1"),
+        ({"kernels": {"7.3": {"providers": []}}}, "kernels.7.3.providers"),
+        ({"kernels": {"7.3": {"providers": [{}]}}}, "exactly one of debian, tarball, git and path"),
+        (
+            {"kernels": {"7.3": {"providers": [{"tarball": {"url": "x"}}]}}},
+            "exactly one of sha256 and sha256sums",
+        ),
+        ({"boards": {"arm": {"virt": board(xip_phys_addr=0x8000000)}}}, "outside the flash"),
+        (
+            {"boards": {"arm": {"virt": board(device_tree={"source": "qemu", "offset": "64K"})}}},
+            "must be below xipImage",
+        ),
+        ({"boards": {"arm": {"virt": board(colour="red")}}}, "colour: unknown key"),
+        ({"boards": {"sparc": {"virt": board()}}}, "unknown architecture 'sparc'"),
+        (
+            {"cells": [{"kernel": ["7.3"], "arch": "arm", "board": ["vrit"], "config": ["tiny"]}]},
+            "cells.0: unknown board 'vrit'.*did you mean virt",
+        ),
+        (
+            {"known_failures": [{"cell": "*", "verdict": ["boot-slient"], "reason": "r"}]},
+            "unknown verdict 'boot-slient'.*did you mean boot-silent",
+        ),
+        (
+            {"known_failures": [{"cell": "9.9/*", "verdict": ["pass"], "reason": "r"}]},
+            "'9.9/\\*' matches no cell",
+        ),
+        ({"profiles": {"smoke": ["7.3/mips/*"]}}, "'7.3/mips/\\*' matches no cell"),
+    ],
+)
+def test_a_malformed_or_contradictory_matrix_is_refused(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    import re
+
+    with pytest.raises(UsageError) as caught:
+        load(tmp_path, matrix(**changes))
+    text = str(caught.value)
+    assert re.search(message, text, re.S)
+    assert "matrix.yaml" in text
+    assert len(text.splitlines()) < 24  # one screen
+
+
+def test_a_new_board_is_data_only(tmp_path: Path) -> None:
+    data = matrix()
+    data["boards"]["arm"]["vexpress-a15"] = board(
+        flash={"base": 0x08000000, "size": "64M"}, xip_phys_addr=0x08010000, ram_base=0x80000000
+    )
+    data["cells"][0]["board"].append("vexpress-a15")
+    assert "7.3/arm/vexpress-a15/tiny/gcc" in ids(load(tmp_path, data), profile="nightly")
+
+
+def test_the_projects_own_matrix_holds_together() -> None:
+    root = project_dir()
+    loaded = load_matrix(root / "matrix.yaml", root / "templates")
+    assert ids(loaded) == ["7.3/arm/virt/tiny/gcc", "7.3/riscv/virt/tiny/gcc"]
+    everything = ids(loaded, profile="nightly")
+    assert len(everything) == len(set(everything)) == len(loaded.cells)

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Results: exit codes, tables, JSON, JUnit, and the store that keeps them."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from junitparser import Error, Failure, JUnitXml, Skipped
+from rich.console import Console
+
+from xipmatrix import store
+from xipmatrix.core.errors import UsageError
+from xipmatrix.core.evidence import Evidence, Verdict
+from xipmatrix.report import figures
+from xipmatrix.report.evidence import print_result
+from xipmatrix.report.machine_readable import json_text, write_junit
+from xipmatrix.report.terminal import closing_table
+from xipmatrix.result import CellResult, Stage, StageRecord, exit_code
+
+
+def made(cell: str, verdict: Verdict, expected: tuple[str, ...] = ("pass",)) -> CellResult:
+    return CellResult(
+        cell=cell,
+        expected=list(expected),
+        known_reason="" if expected == ("pass",) else "declared so",
+        verdict=verdict,
+        reason="" if verdict is Verdict.PASS else "the reason\nin two lines",
+        log="/runs/1/cells/x/console.log",
+        stages=[StageRecord(Stage.BUILD, 147.2), StageRecord(Stage.BOOT, 1.6, cached=True)],
+        evidence=[
+            Evidence(
+                "in-place", verdict is Verdict.PASS, "text", Verdict.NOT_IN_PLACE, {"n": 26600000}
+            )
+        ],
+        figures={
+            "image_bytes": 2539940,
+            "mem_available_kb": 60000,
+            "flash_instructions": 26600000,
+            "flash_share": 0.999999,
+        },
+    )
+
+
+PASS = made("7.3/arm/virt/tiny/gcc", Verdict.PASS)
+FAIL = made("7.3/arm/b/tiny/gcc", Verdict.BOOT_PANIC)
+KNOWN = made("6.12/riscv/virt/tiny/gcc", Verdict.BOOT_SILENT, ("boot-silent",))
+SURPRISE = made("6.12/riscv/b/tiny/gcc", Verdict.PASS, ("boot-silent",))
+OURS = made("7.3/arm/c/tiny/gcc", Verdict.INFRASTRUCTURE)
+
+
+@pytest.mark.parametrize(
+    ("results", "code"),
+    [
+        ([PASS, KNOWN], 0),
+        ([PASS, FAIL], 1),
+        ([PASS, SURPRISE], 1),
+        ([FAIL, OURS], 3),
+        ([], 0),
+    ],
+)
+def test_exit_codes(results: list[CellResult], code: int) -> None:
+    assert exit_code(results) == code
+
+
+def test_a_share_is_never_rounded_up_to_all() -> None:
+    assert figures.percent(0.9999999) == "99.999 %"
+    assert figures.percent(1.0) == "100.000 %"
+
+
+def text_of(width: int = 200) -> tuple[Console, io.StringIO]:
+    out = io.StringIO()
+    return Console(file=out, width=width), out
+
+
+def test_closing_table_names_figures_failures_and_the_way_to_reproduce() -> None:
+    console, out = text_of()
+    closing_table(console, [PASS, FAIL, KNOWN, SURPRISE], Path("/runs/1"))
+    text = out.getvalue()
+    for wanted in (
+        "2.42 MiB",
+        "60,000 kB",
+        "26.6 M",
+        "99.999 %",
+        "build 147 boot =",
+        "cells/x/console.log",
+        "boot-silent (known)",
+        "pass (unexpected)",
+        "in two lines",
+        "./xipmatrix build --cell '7.3/arm/b/tiny/gcc' --again",
+        "4 cells: 2 pass, 1 known failure, 2 NOT as expected",
+        "logs and results: /runs/1",
+    ):
+        assert wanted in text
+
+
+def test_print_result_shows_what_failed() -> None:
+    console, out = text_of()
+    print_result(console, FAIL)
+    assert "FAILS  in-place" in out.getvalue()
+    assert "n: 26,600,000" in out.getvalue()
+
+
+def test_json_round_trip() -> None:
+    data = json.loads(json_text([PASS, KNOWN], "run", Path("/x")))
+    assert data["exit_code"] == 0
+    assert CellResult.from_dict(data["cells"][1]) == KNOWN
+
+
+def test_junit_tells_failure_error_and_known_apart(tmp_path: Path) -> None:
+    path = tmp_path / "junit.xml"
+    write_junit([PASS, FAIL, KNOWN, OURS, SURPRISE], path)
+    (suite,) = list(JUnitXml.fromfile(str(path)))
+    kinds = [type(case.result[0]) if case.result else None for case in suite]
+    assert kinds == [None, Failure, Skipped, Error, Failure]
+    assert (suite.tests, suite.failures, suite.errors, suite.skipped) == (5, 2, 1, 1)
+
+
+def test_store_finds_the_newest_and_passes_over_damage(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no result"):
+        store.last_result(PASS.cell, tmp_path)
+    said: list[str] = []
+    for stamp, result in (("20260101T000000-1", PASS), ("20260102T000000-1", FAIL)):
+        folder = tmp_path / "runs" / stamp / "cells" / "x"
+        folder.mkdir(parents=True)
+        data = {**result.as_dict(), "cell": PASS.cell}
+        (folder / "result.json").write_text(json.dumps(data))
+    assert store.last_result(PASS.cell, tmp_path)[1].verdict is Verdict.BOOT_PANIC
+    (folder / "result.json").write_text('{"half')
+    assert store.last_result(PASS.cell, tmp_path, said.append)[1].verdict is Verdict.PASS
+    assert "not a readable result" in said[0]

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Where instructions were executed, from made-up counts."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from machine_support import make_cell
+from xipmatrix.core.errors import InfrastructureError
+from xipmatrix.machine import residency
+from xipmatrix.machine.plugin import SOURCE, api_of
+from xipmatrix.machine.residency import Run, Where
+from xipmatrix.machine.result import Memory
+
+FLASH, RAM, SBI = 0x7F0000000000, 0x7F1000000000, 0x7F1000000000
+MEMORIES = (
+    Memory("flash", 0x0, 1 << 20, FLASH),
+    Memory("ram", 0x40000000, 64 << 20, RAM),
+    Memory("opensbi", 0x40000000, 512 << 10, SBI),
+)
+VECTORS = bytes(range(32))
+
+
+@pytest.fixture(scope="module")
+def symbols(tmp_path_factory: pytest.TempPathFactory) -> residency.Symbols:
+    """A small ELF file with .text at 0xbf010000 and .vectors at 0xffff0000."""
+    folder = tmp_path_factory.mktemp("elf")
+    source = folder / "v.S"
+    data = ",".join(map(str, VECTORS))
+    source.write_text(
+        ".text\n.type one,@function\none: .skip 16\n.type two,@function\ntwo: .skip 16\n"
+        f'.section .vectors,"ax",@progbits\n__vectors_start: .byte {data}\n'
+    )
+    elf = folder / "vmlinux"
+    base = ["gcc", "-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none", "-Wl,-e,0"]
+    flags = ["-Wl,-Ttext=0xbf010000", "-Wl,--section-start=.vectors=0xffff0000"]
+    subprocess.run([*base, *flags, "-o", elf, source], check=True)
+    return residency.Symbols(elf)
+
+
+@pytest.mark.parametrize(
+    ("vaddr", "haddr", "where"),
+    [
+        (0xBF010000, FLASH + 0x10000, Where.FLASH),
+        # Before the MMU is on, flash is executed at its physical address.
+        (0x10000, FLASH + 0x10000, Where.FLASH),
+        # The first and the last byte of flash, and the byte after it.
+        (0xBF000000, FLASH, Where.FLASH),
+        (0xBF0FFFFF, FLASH + (1 << 20) - 1, Where.FLASH),
+        (0xBF100000, FLASH + (1 << 20), Where.KERNEL_RAM),
+        (0xC0100000, RAM + 0x100000, Where.KERNEL_RAM),
+        # MMU off, or mapped one to one, in RAM: never a user program.
+        (0x40100000, RAM + 0x100000, Where.KERNEL_RAM),
+        (0x20000000, RAM + 0x100000, Where.USER),
+        # Firmware's memory: only the firmware itself, which runs with the MMU off.
+        (0x40001000, SBI + 0x1000, Where.FIRMWARE),
+        (0xC0001000, SBI + 0x1000, Where.KERNEL_RAM),
+        # A memory that the board does not know, or none.
+        (0x5000, 0x7FFF00000000, Where.KERNEL_RAM),
+        (0x5000, 0, Where.KERNEL_RAM),
+    ],
+)
+def test_where_a_run_was(vaddr: int, haddr: int, where: Where) -> None:
+    cell = make_cell()
+    run = Run(vaddr, haddr, 0, 4, 10)
+    found = residency.classify([run], MEMORIES, cell.board_spec, cell.arch_spec, None)
+    assert found.counts == {where: 10}
+    assert bool(found.outside) == (where is Where.KERNEL_RAM)
+
+
+def test_a_copy_of_a_declared_section_is_allowed(symbols: residency.Symbols) -> None:
+    cell = make_cell()
+    true = residency.fnv1a(VECTORS[8:16])
+    runs = [Run(0xFFFF0008, RAM + 0x200008, true, 8, 3)]
+    found = residency.classify(runs, MEMORIES, cell.board_spec, cell.arch_spec, symbols)
+    assert found.counts == {Where.DECLARED: 3}
+    assert found.declared == {"0xffff0008 (.vectors)": 3}
+    assert not found.outside
+
+
+@pytest.mark.parametrize(
+    ("vaddr", "size", "code"),
+    [
+        (0xFFFF0008, 8, VECTORS[0:8]),  # other code at that address
+        (0xFFFF0004, 8, VECTORS[8:16]),  # the right code elsewhere
+        (0xFFFF001C, 8, VECTORS[28:32] + b"\0" * 4),  # past the section's end
+    ],
+)
+def test_what_is_no_true_copy_is_not(
+    symbols: residency.Symbols, vaddr: int, size: int, code: bytes
+) -> None:
+    cell = make_cell()
+    run = Run(vaddr, RAM + 0x200000, residency.fnv1a(code), size, 3)
+    found = residency.classify([run], MEMORIES, cell.board_spec, cell.arch_spec, symbols)
+    assert found.counts == {Where.KERNEL_RAM: 3}
+
+
+def test_what_ran_outside_is_named(symbols: residency.Symbols) -> None:
+    cell = make_cell()
+    runs = [
+        Run(0xBF010004, RAM + 0x100004, 0, 4, 5),
+        Run(0xBF010014, RAM + 0x100014, 0, 4, 7),
+        Run(0xBF010018, RAM + 0x100018, 0, 4, 1),
+        Run(0xBF010000, FLASH + 0x10000, 0, 4, 1000),
+        Run(0xFFFF0FC0, RAM + 0x200FC0, 0, 4, 2),
+    ]
+    found = residency.classify(runs, MEMORIES, cell.board_spec, cell.arch_spec, symbols)
+    assert found.outside == {"one (ram)": 5, "two (ram)": 8}
+    assert found.counts[Where.DECLARED] == 2
+    assert (found.total, found.kernel) == (1015, 1015)
+
+
+def test_the_plugins_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "counts.txt"
+    path.write_text("xipmatrix-residency 1 arm\nbf010000 7f0000010000 ab 8 12\n")
+    assert residency.read_counts(path) == [Run(0xBF010000, 0x7F0000010000, 0xAB, 8, 12)]
+
+
+@pytest.mark.parametrize("text", ["", "something else\n", "xipmatrix-residency 1 arm\n1 2 3\n"])
+def test_another_file_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "counts.txt"
+    path.write_text(text)
+    with pytest.raises(InfrastructureError):
+        residency.read_counts(path)
+
+
+def test_fnv1a_is_fnv1a() -> None:
+    assert residency.fnv1a(b"") == 0xCBF29CE484222325
+    assert residency.fnv1a(b"foobar") == 0x85944171F73967E8
+
+
+@pytest.mark.parametrize(
+    ("version", "api"),
+    [("7.2.22", 1), ("8.2.2", 1), ("9.0.0", 2), ("9.1.0", 3), ("10.0.3", 3), ("11.0.0", 3)],
+)
+def test_plugin_api_by_qemu_version(version: str, api: int, tmp_path: Path) -> None:
+    assert api_of(version) == api
+    flags = ["-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", f"-DPLUGIN_API={api}"]
+    subprocess.run(["gcc", *flags, "-o", tmp_path / "p.so", SOURCE], check=True)
+
+
+@pytest.mark.parametrize("version", ["4.1.0", "11.1.0", "12.0.0"])
+def test_unknown_plugin_apis_are_refused(version: str) -> None:
+    with pytest.raises(InfrastructureError, match="plugin API"):
+        api_of(version)

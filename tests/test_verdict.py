@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From boots, made up, to verdicts: the table of what breaks what."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from machine_support import make_cell
+from xipmatrix.core.evidence import Evidence, Verdict
+from xipmatrix.machine.result import BootResult, End, Memory
+from xipmatrix.verdict import decide, judge
+
+FLASH, RAM = 0x7F0000000000, 0x7F1000000000
+KERNEL = "Booting Linux on physical CPU 0x0\nLinux version 7.3.4\n"
+INIT = "XIPMATRIX-INIT 1\nXIPMATRIX-CPUS 0001\n"
+REPLY = "XIPMATRIX-REPLY 02b1868eb9c40d86\n"
+FILES = (
+    "XIPMATRIX-BEGIN /proc/meminfo\nMemTotal: 64744 kB\nMemAvailable: 62052 kB\n"
+    "XIPMATRIX-END /proc/meminfo\nXIPMATRIX-BEGIN /proc/iomem\n"
+    "40000000-43ffffff : System RAM\n  40008000-4003318f : Kernel data\n"
+    "XIPMATRIX-END /proc/iomem\n"
+)
+DONE = "XIPMATRIX-DONE\nreboot: Power down\n"
+GOOD = KERNEL + INIT + REPLY + FILES + DONE
+FROM_FLASH = f"bf010000 {FLASH + 0x10000:x} 0 4 20000000\n"
+USER = f"20000000 {RAM + 0x300000:x} 0 4 12000\n"
+COUNTS = FROM_FLASH + USER
+
+
+def boot(
+    folder: Path, console: str = GOOD, counts: str | None = COUNTS, **changes: Any
+) -> BootResult:
+    (folder / "console.log").write_text(console)
+    if counts is not None:
+        (folder / "counts.txt").write_text("xipmatrix-residency 1 arm\n" + counts)
+    good = BootResult(
+        end=End.POWEROFF,
+        seconds=1.0,
+        console=folder / "console.log",
+        counts=folder / "counts.txt" if counts is not None else None,
+        memories=(Memory("flash", 0, 1 << 20, FLASH), Memory("ram", 0x40000000, 64 << 20, RAM)),
+        challenge="0123456789abcdef",
+        command=("qemu-system-arm",),
+        qemu_version="7.2",
+        flash_sha256="same",
+        flash_sha256_after="same",
+        silence_limit=60,
+        total_limit=300,
+    )
+    return dataclasses.replace(good, **changes)
+
+
+def test_a_good_boot_passes(tmp_path: Path) -> None:
+    judged = judge(make_cell(), boot(tmp_path), None)
+    assert [one.summary for one in judged.evidence if not one.holds] == []
+    assert judged.verdict is Verdict.PASS
+    assert judged.figure("memory", "mem_total_kb") == 64744
+    assert judged.figure("in-place", "flash") == 20000000
+    assert judged.figure("in-place", "user") == 12000
+
+
+PANIC = KERNEL + "Kernel panic - not syncing: Attempted to kill init!\n"
+OUTSIDE = f"c0100000 {RAM + 0x100000:x} 0 4 1\n"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "name", "changes"),
+    [
+        (Verdict.BOOT_SILENT, "reached-userspace", {"console": "", "end": End.SILENT}),
+        (
+            Verdict.BOOT_SILENT,
+            "reached-userspace",
+            {"console": "OpenSBI v1.1\nBoot HART MEDELEG\n", "end": End.SILENT},
+        ),
+        (Verdict.BOOT_SILENT, "reached-userspace", {"console": "", "end": End.RESET}),
+        (Verdict.BOOT_TIMEOUT, "reached-userspace", {"console": KERNEL, "end": End.SILENT}),
+        (Verdict.BOOT_TIMEOUT, "reached-userspace", {"console": KERNEL, "end": End.TIMEOUT}),
+        (Verdict.BOOT_TIMEOUT, "reached-userspace", {"console": KERNEL, "end": End.OUTPUT_LIMIT}),
+        (Verdict.BOOT_TIMEOUT, "reached-userspace", {"console": KERNEL, "end": End.RESET}),
+        (Verdict.BOOT_PANIC, "no-panic", {"console": PANIC, "end": End.PANIC}),
+        # init ended too early, and a panic that restarts the machine.
+        (Verdict.BOOT_PANIC, "no-panic", {"console": PANIC + INIT, "end": End.RESET}),
+        # An oops after which the kernel went on.
+        (Verdict.BOOT_PANIC, "no-panic", {"console": "Oops [#1]\n" + GOOD}),
+        # A panic before the console said anything else is no silence.
+        (
+            Verdict.BOOT_PANIC,
+            "no-panic",
+            {"console": "Kernel panic - not syncing: x", "end": End.PANIC},
+        ),
+        (Verdict.USERSPACE_FAILED, "reply", {"console": KERNEL + INIT, "end": End.SILENT}),
+        (Verdict.USERSPACE_FAILED, "reply", {"console": KERNEL + INIT, "end": End.TIMEOUT}),
+        (Verdict.USERSPACE_FAILED, "reply", {"console": KERNEL + INIT + FILES + DONE}),
+        # The right answer to an earlier run's challenge.
+        (Verdict.USERSPACE_FAILED, "reply", {"challenge": "fedcba9876543210"}),
+        # The challenge itself, as a kernel echoes it.
+        (
+            Verdict.USERSPACE_FAILED,
+            "reply",
+            {"console": GOOD.replace("02b1868eb9c40d86", "0123456789abcdef")},
+        ),
+        (Verdict.USERSPACE_FAILED, "powered-off", {"end": End.SILENT}),
+        (Verdict.USERSPACE_FAILED, "powered-off", {"end": End.RESET}),
+        (Verdict.USERSPACE_FAILED, "powered-off", {"console": GOOD.replace(DONE, "")}),
+        (Verdict.USERSPACE_FAILED, "cpus", {"console": GOOD.replace("CPUS 0001", "CPUS 0002")}),
+        (Verdict.USERSPACE_FAILED, "memory", {"console": GOOD.replace("MemTotal", "Other")}),
+        (Verdict.USERSPACE_FAILED, "iomem", {"console": GOOD.replace("System RAM", "PCI")}),
+        # One single instruction outside is one too many.
+        (Verdict.NOT_IN_PLACE, "in-place", {"counts": COUNTS + OUTSIDE}),
+        (Verdict.NOT_IN_PLACE, "in-place", {"counts": OUTSIDE + USER}),
+        (Verdict.NOT_IN_PLACE, "in-place", {"counts": USER}),
+        (
+            Verdict.NOT_IN_PLACE,
+            "iomem",
+            {"console": GOOD.replace("Kernel data", "Kernel code")},
+        ),
+        (Verdict.FLASH_MODIFIED, "flash-unchanged", {"flash_sha256_after": "other"}),
+        # Our own faults are never the kernel's.
+        (Verdict.INFRASTRUCTURE, "in-place", {"counts": None}),
+        (Verdict.INFRASTRUCTURE, "in-place", {"counts": FROM_FLASH}),
+        (
+            Verdict.INFRASTRUCTURE,
+            "in-place",
+            {"counts": f"bf010000 {FLASH + 0x10000:x} 0 4 999\n" + USER},
+        ),
+        (Verdict.INFRASTRUCTURE, "qemu", {"end": End.QEMU_FAILED, "detail": "killed"}),
+    ],
+)
+def test_what_breaks_what(
+    tmp_path: Path, verdict: Verdict, name: str, changes: dict[str, Any]
+) -> None:
+    judged = judge(make_cell(), boot(tmp_path, **changes), None)
+    assert judged.verdict is verdict
+    assert judged.reason.startswith(f"{name}: ")
+
+
+def test_a_board_without_power_switch_restarts(tmp_path: Path) -> None:
+    cell = make_cell({"poweroff": "reset"})
+    assert judge(cell, boot(tmp_path, end=End.RESET), None).verdict is Verdict.PASS
+    assert judge(cell, boot(tmp_path), None).verdict is Verdict.USERSPACE_FAILED
+
+
+def test_the_worst_verdict_decides() -> None:
+    def evidence(name: str, breaks: Verdict, holds: bool = False) -> Evidence:
+        return Evidence(name, holds, f"{name}'s summary", breaks)
+
+    found = [
+        evidence("a", Verdict.FLASH_MODIFIED),
+        evidence("b", Verdict.BOOT_SILENT),
+        evidence("c", Verdict.NOT_IN_PLACE),
+        evidence("d", Verdict.INFRASTRUCTURE, holds=True),
+    ]
+    judged = decide(found)
+    assert judged.verdict is Verdict.BOOT_SILENT
+    assert judged.reason == "b: b's summary"
+    assert decide(found[3:]).verdict is Verdict.PASS
+
+
+def test_static_evidence_counts_too(tmp_path: Path) -> None:
+    broken = Evidence("text-in-flash", False, "is in RAM", Verdict.IMAGE_INVALID)
+    judged = judge(make_cell(), boot(tmp_path), None, [broken])
+    assert judged.verdict is Verdict.IMAGE_INVALID
+
+
+def test_a_boot_can_be_kept_and_read_back(tmp_path: Path) -> None:
+    first = boot(tmp_path)
+    assert BootResult.from_dict(first.as_dict()) == first
