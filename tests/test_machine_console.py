@@ -36,13 +36,19 @@ def play(script: str, log: Path, limits: Limits) -> End | None:
         ("echo 'Kernel panic - not syncing: x'; sleep 20", End.PANIC),
         # Cut in two by the pipe.
         ("printf 'Kernel panic - not'; sleep 0.1; echo ' syncing: x'; sleep 20", End.PANIC),
+        # Byte by byte, as a slow UART gives it.
+        (
+            "for c in 'Kernel panic' ' - ' n o t ' ' s y n c i n g :; do "
+            "printf '%s' \"$c\"; sleep 0.01; done; sleep 20",
+            End.PANIC,
+        ),
         # A panic that never stops printing is a panic.
         ("echo 'Kernel panic - not syncing: x'; exec yes", End.PANIC),
         ("echo 'Kernel panic - not syncing: x'; while :; do echo t; sleep 0.05; done", End.PANIC),
     ],
 )
 def test_how_a_console_ends(script: str, end: End | None, tmp_path: Path) -> None:
-    limits = Limits(silence=0.4, total=1.0, output=100_000)
+    limits = Limits(silence=1.4, total=1.9, output=100_000)
     assert play(script, tmp_path / "log", limits) == end
 
 

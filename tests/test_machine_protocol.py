@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import subprocess
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def test_init_computes_the_same_reply(tmp_path: Path) -> None:
 
 def test_a_challenge_is_never_its_own_reply() -> None:
     for _ in range(1000):
-        challenge = int(protocol.new_challenge(), 16)
+        challenge = secrets.randbits(64)
         assert protocol.reply(challenge) != challenge
 
 

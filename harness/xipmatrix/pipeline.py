@@ -183,9 +183,7 @@ class Pipeline:
         """What the build stage of `result`, a cell that was built, left."""
         return compiling.built(Path(result.paths["build"]))
 
-    def conclude(
-        self, cell: Cell, result: CellResult, judgement: Judgement, console: Path
-    ) -> None:
+    def conclude(self, cell: Cell, result: CellResult, judgement: Judgement, console: Path) -> None:
         """Put the judgement of a boot into `result`, and keep it with the run."""
         _take(result, judgement, console)
         result.verdict, result.reason = judgement.verdict, judgement.reason

@@ -30,7 +30,9 @@ def doctor_command() -> int:
     loaded, _ = load(project_dir() / "matrix.yaml", ())
     console = make_console()
     good = True
-    for check in doctor(loaded.archs.values(), cache_dir()):
+    boards = [board for found in loaded.matrix.boards.values() for board in found.values()]
+    binaries = [board.qemu.binary for board in boards]
+    for check in doctor(loaded.archs.values(), cache_dir(), binaries):
         mark = Text("ok   ", style="green") if check.ok else Text("FAIL ", style="bold red")
         console.print(mark + Text(f"{check.name}: {check.detail}", style="default"))
         if not check.ok and check.fix:

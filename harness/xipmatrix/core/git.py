@@ -106,9 +106,7 @@ class Repository:
 
     def text(self, name: str) -> str | None:
         """The blob `name` (``commit:path``) as text, or None where there is no such blob."""
-        done = run.run(
-            self.argv("cat-file", "blob", name), env=hermetic(), merge_stderr=False
-        )
+        done = run.run(self.argv("cat-file", "blob", name), env=hermetic(), merge_stderr=False)
         return done.output if done.ok else None
 
     def resolve(self, name: str) -> str | None:

@@ -13,8 +13,13 @@ from .errors import InfrastructureError, XipmatrixError
 from .files import Say
 
 _FULL_CODES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_FULL_WORDS = ("No space left on device", "Disk quota exceeded", "File too large", "ENOSPC",
-               "enough free space")
+_FULL_WORDS = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "File too large",
+    "ENOSPC",
+    "enough free space",
+)
 
 
 class Throttle:

@@ -22,7 +22,9 @@ from pathlib import Path
 
 from .errors import InfrastructureError
 
-_live: set[subprocess.Popen[bytes]] = set()
+Process = subprocess.Popen[bytes]
+
+_live: set[Process] = set()
 _guard = threading.Lock()
 _stopping = threading.Event()
 
@@ -183,6 +185,11 @@ def run(
             f"{command_line(argv)}: {why}\n  {tail}", hint=f"log: {log}" if log else ""
         )
     return done
+
+
+def stopping() -> bool:
+    """Whether Ctrl-C is being handled: a child that ends now was ended by us."""
+    return _stopping.is_set()
 
 
 def stop_all() -> None:

@@ -180,8 +180,9 @@ class Apt:
         found = list(self.downloads.glob(f"{name}_*.deb"))
         exact = [path for path in found if version.replace(":", "%3a") in path.name]
         if not exact:
-            raise InfrastructureError(f"apt-get download left no {name} {version}",
-                                      where=self.downloads)
+            raise InfrastructureError(
+                f"apt-get download left no {name} {version}", where=self.downloads
+            )
         return Package(name, version, exact[0])
 
     def _bytes(self) -> int:
@@ -201,7 +202,11 @@ class Apt:
         stem = name.rstrip("0123456789.")
         listed = run.run(self._argv("apt-cache", "pkgnames", stem), merge_stderr=False)
         others = sorted(
-            (one for one in listed.output.split() if re.fullmatch(re.escape(stem) + r"[\d.]+", one)),
+            (
+                one
+                for one in listed.output.split()
+                if re.fullmatch(re.escape(stem) + r"[\d.]+", one)
+            ),
             key=lambda one: [int(part) for part in re.findall(r"\d+", one)],
         )
         has = f"it has {', '.join(others)}" if others else f"it has no {stem}* at all"

@@ -35,7 +35,8 @@ class KernelTree:
 
 def release_of_makefile(text: str) -> str | None:
     """KERNELVERSION as a kernel's top Makefile composes it; None if it is no such Makefile."""
-    values = dict(reversed(_VARIABLE.findall(text)))
+    # The first assignment counts.
+    values: dict[str, str] = dict(reversed(_VARIABLE.findall(text)))
     if not values.get("VERSION") or "PATCHLEVEL" not in values:
         return None
     numbers = [values["VERSION"]]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 import subprocess
 import tempfile
@@ -27,6 +28,9 @@ from ..matrix.model import Board
 from . import console, qemu
 from .plugin import build_plugin
 from .result import BootResult, End, Memory
+
+# What goes wrong with the monitor is said by us, once; not by its library on stderr too.
+logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
 
 _START_SECONDS = 30.0
 _EXIT_SECONDS = 20.0
@@ -76,11 +80,13 @@ def boot(
     with _socket() as socket, stderr.open("wb") as errors:
         watched = [*command, "-S", "-qmp", f"unix:{socket}"]
         seen = asyncio.run(_watch(board, watched, socket, log, limits, errors.fileno()))
+    if run.stopping():
+        raise KeyboardInterrupt
     seconds = time.monotonic() - began
     detail = seen.detail
     if seen.end is End.QEMU_FAILED:
-        said = stderr.read_text("utf-8", "replace").strip()
-        detail = f"{detail}; {said.splitlines()[-1]}" if said else detail
+        said = " ".join(stderr.read_text("utf-8", "replace").split())
+        detail = f"{detail}; {said[:300]}" if said else detail
     return BootResult(
         end=seen.end,
         seconds=round(seconds, 3),
@@ -149,7 +155,7 @@ def _reason(shutdown: Message) -> str:
     return str(data.get("reason", "unknown")) if isinstance(data, dict) else "unknown"
 
 
-async def _connected(monitor: QMPClient, process: subprocess.Popen[bytes]) -> bool:
+async def _connected(monitor: QMPClient, process: run.Process) -> bool:
     """Wait for QEMU to connect to us; False if it ends instead, or takes too long."""
     accepting = asyncio.ensure_future(monitor.accept())
     stop = time.monotonic() + _START_SECONDS
@@ -187,7 +193,7 @@ async def _memory(monitor: QMPClient, name: str, physical: int, size: int) -> Me
     return Memory(name, physical, size, int(found[1], 16))
 
 
-async def _exit_status(process: subprocess.Popen[bytes], monitor: QMPClient) -> int | None:
+async def _exit_status(process: run.Process, monitor: QMPClient) -> int | None:
     """QEMU's exit status; None where it hangs in its own exit.
 
     By then its last event has been read: the monitor's connection has ended.

@@ -74,8 +74,9 @@ async def read(pipe: IO[bytes], log: Path, limits: Limits) -> End | None:
                     return None
                 out.write(data)
                 seen += len(data)
-                panicked = panicked or PANIC.encode() in tail + data
-                tail = data[-len(PANIC) :]
+                tail += data
+                panicked = panicked or PANIC.encode() in tail
+                tail = tail[-len(PANIC) :]
                 if seen > limits.output:
                     return End.PANIC if panicked else End.OUTPUT_LIMIT
     finally:

@@ -4,19 +4,11 @@
 from __future__ import annotations
 
 import re
-import secrets
 from dataclasses import dataclass, field
-
-from ..matrix.model import Board
 
 _MASK = (1 << 64) - 1
 
 _LINE = re.compile(r"^XIPMATRIX-(INIT|CPUS|REPLY|BEGIN|END|DONE)(?: (\S+))?\s*$")
-
-
-def new_challenge() -> str:
-    """16 random hexadecimal digits: no earlier run's reply answers them."""
-    return secrets.token_hex(8)
 
 
 def reply(challenge: int) -> int:
@@ -32,20 +24,6 @@ def reply(challenge: int) -> int:
         x ^= (x << 17) & _MASK
         x = x * 0x9E3779B97F4A7C15 + 1 & _MASK
     return x
-
-
-def bootargs(board: Board, challenge: str, mode: str = "") -> str:
-    """The kernel's command line: the board's own words, then those for init.
-
-    `mode` is one of init.c's negative controls. Where the board has no power switch,
-    init is told to restart.
-    """
-    words = [board.bootargs, f"xipmatrix.challenge={challenge}"]
-    if board.poweroff == "reset":
-        words.append("xipmatrix.poweroff=reset")
-    if mode:
-        words.append(f"xipmatrix.mode={mode}")
-    return " ".join(words)
 
 
 @dataclass

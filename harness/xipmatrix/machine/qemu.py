@@ -61,12 +61,7 @@ def boot_args(
 
 
 def interactive_args(
-    board: Board,
-    flash: Path,
-    *,
-    bootargs: str,
-    work: Path,
-    gdb: bool = False,
+    board: Board, flash: Path, *, bootargs: str, work: Path, gdb: bool = False
 ) -> list[str]:
     """QEMU with its console on the user's terminal (Ctrl-A X ends it).
 
@@ -74,6 +69,20 @@ def interactive_args(
     """
     args = boot_args(board, flash, bootargs=bootargs, work=work)
     return [*args, "-serial", "mon:stdio", *(["-s", "-S"] if gdb else [])]
+
+
+def run_interactive(
+    board: Board, flash: Path, bootargs: str, work: Path, *, gdb: bool = False
+) -> int:
+    """Run QEMU on the user's terminal to its end: its exit status.
+
+    Raises InfrastructureError where QEMU is missing.
+    """
+    command = interactive_args(board, flash, bootargs=bootargs, work=work, gdb=gdb)
+    with run.start(
+        command, env=board.qemu.env, stdin=None, stdout=None, stderr=None, death_signal="TERM"
+    ) as process:
+        return process.wait()
 
 
 def _escape(path: Path) -> str:

@@ -20,15 +20,13 @@ from pathlib import Path
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from ..core import run, yamlfile
-from ..core.errors import InfrastructureError, XipmatrixError
+from ..core import yamlfile
+from ..core.errors import XipmatrixError
+from ..core.git import Repository
 from ..core.template import Templates
 from ..kernel import KernelTree
 from .edit import AnchorError, apply_edit
 from .model import Condition, Edit, PatchSpec, Series
-
-AUTHOR = "xipmatrix"
-EMAIL = "xipmatrix@localhost"
 
 
 class State(StrEnum):
@@ -69,35 +67,15 @@ class Applied:
 class GitTree:
     """A commit's files, read and rewritten without a work tree."""
 
-    git_dir: Path
+    repository: Repository
     commit: str
     changed: dict[str, str] = field(default_factory=dict)
-
-    def git(
-        self, *words: str, stdin: bytes | None = None, env: dict[str, str] | None = None
-    ) -> str:
-        """git on this repository, free of the user's own git configuration."""
-        done = run.run(
-            ["git", "--git-dir", str(self.git_dir), *words],
-            input_bytes=stdin,
-            env={**hermetic_git(), **(env or {})},
-        )
-        if not done.ok:
-            raise InfrastructureError(
-                f"git {words[0]} failed: {done.output.strip()}", where=self.git_dir
-            )
-        return done.output
 
     def read(self, path: str) -> str | None:
         """A file's text, or None where it does not exist."""
         if path in self.changed:
             return self.changed[path]
-        done = run.run(
-            ["git", "--git-dir", str(self.git_dir), "cat-file", "blob", f"{self.commit}:{path}"],
-            env=hermetic_git(),
-            merge_stderr=False,
-        )
-        return done.output if done.ok else None
+        return self.repository.text(f"{self.commit}:{path}")
 
     def write(self, path: str, text: str) -> None:
         """Remember new content for `path`; `commit_changes` makes it real."""
@@ -105,43 +83,23 @@ class GitTree:
 
     def commit_changes(self, message: str, date: str) -> str:
         """Commit what was written; returns the new commit, which this tree now is."""
-        who = {
-            "GIT_AUTHOR_NAME": AUTHOR,
-            "GIT_AUTHOR_EMAIL": EMAIL,
-            "GIT_AUTHOR_DATE": date,
-            "GIT_COMMITTER_NAME": AUTHOR,
-            "GIT_COMMITTER_EMAIL": EMAIL,
-            "GIT_COMMITTER_DATE": date,
-        }
+        git = self.repository.git
         with tempfile.TemporaryDirectory(prefix="xipmatrix-index-") as folder:
             index = {"GIT_INDEX_FILE": os.fspath(Path(folder) / "index")}
-            self.git("read-tree", self.commit, env=index)
+            git("read-tree", self.commit, env=index)
             entries = []
             for path, text in self.changed.items():
-                blob = self.git("hash-object", "-w", "--stdin", stdin=text.encode()).strip()
+                blob = git("hash-object", "-w", "--stdin", input_bytes=text.encode())
                 entries.append(f"{self._mode(path)} {blob}\t{path}")
-            self.git("update-index", "--index-info", stdin="\n".join(entries).encode(), env=index)
-            tree = self.git("write-tree", env=index).strip()
-        self.commit = self.git(
-            "commit-tree", tree, "-p", self.commit, "-F", "-", stdin=message.encode(), env=who
-        ).strip()
+            git("update-index", "--index-info", input_bytes="\n".join(entries).encode(), env=index)
+            tree = git("write-tree", env=index)
+        self.commit = self.repository.commit_tree(tree, message, date=date, parents=(self.commit,))
         self.changed = {}
         return self.commit
 
     def _mode(self, path: str) -> str:
-        listed = self.git("ls-tree", self.commit, "--", path)
+        listed = self.repository.git("ls-tree", self.commit, "--", path)
         return listed.split(maxsplit=1)[0] if listed else "100644"
-
-
-def hermetic_git() -> dict[str, str]:
-    """Environment in which git obeys no configuration but our repository's."""
-    return {
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_CONFIG_SYSTEM": os.devnull,
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "LC_ALL": "C.UTF-8",
-        "TZ": "UTC",
-    }
 
 
 def sources(templates: Path) -> dict[str, Source]:
@@ -188,7 +146,7 @@ def apply_series(source: Source, kernel: KernelTree, base: str) -> Applied:
     Raises UsageError for a template that cannot be rendered.
     """
     series = source.series
-    tree = GitTree(kernel.git_dir, base)
+    tree = GitTree(Repository(kernel.git_dir), base)
     nothing = functools.partial(Applied, source.name, base=base, tip=base)
     if series.native is not None and holds(series.native, kernel.release, tree):
         return nothing(State.NATIVE, detail=f"{kernel.release} has CONFIG_XIP_KERNEL natively")
@@ -260,11 +218,10 @@ def apply_all(found: dict[str, Source], kernel: KernelTree) -> tuple[str, dict[s
 
 
 @contextmanager
-def shown_ref(git_dir: Path, name: str, commit: str) -> Iterator[str]:
+def shown_ref(repository: Repository, name: str, commit: str) -> Iterator[str]:
     """A branch that points at `commit` for the time of the block (format-patch wants one)."""
-    tree = GitTree(git_dir, commit)
-    tree.git("update-ref", f"refs/heads/{name}", commit)
+    repository.git("update-ref", f"refs/heads/{name}", commit)
     try:
         yield name
     finally:
-        tree.git("update-ref", "-d", f"refs/heads/{name}")
+        repository.git("update-ref", "-d", f"refs/heads/{name}")

@@ -12,20 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import __version__
-from ..core import run
 from ..core.errors import InfrastructureError
 from ..core.files import complete_dir, remove
+from ..core.git import IDENTITY, Repository
 from ..kernel import KernelTree
-from .engine import (
-    AUTHOR,
-    EMAIL,
-    Applied,
-    Source,
-    State,
-    apply_series,
-    hermetic_git,
-    shown_ref,
-)
+from .engine import Applied, Source, State, apply_series, shown_ref
 
 _PROVENANCE = """\
 Provenance: xipmatrix {version} rendered this series from templates/{name}.
@@ -42,28 +33,22 @@ def format_series(source: Source, applied: Applied, kernel: KernelTree, place: P
     Raises InfrastructureError when git fails.
     """
     provenance = _PROVENANCE.format(version=__version__, name=source.name)
+    name, mail = IDENTITY
     who = {
-        "GIT_COMMITTER_NAME": AUTHOR,
-        "GIT_COMMITTER_EMAIL": EMAIL,
+        "GIT_COMMITTER_NAME": name,
+        "GIT_COMMITTER_EMAIL": mail,
         "GIT_COMMITTER_DATE": source.series.date,
     }
-    with (
-        complete_dir(place) as folder,
-        shown_ref(
-            kernel.git_dir, f"xipmatrix-{source.name}-{applied.tip[:12]}", applied.tip
-        ) as ref,
-    ):
-        run.run(
-            [
-                *("git", "--git-dir", str(kernel.git_dir)),
-                *("-c", "format.attach=", "-c", "diff.algorithm=histogram"),
-                *("format-patch", "--quiet", "--zero-commit", "--no-signature", "--full-index"),
-                *("--numbered", "--cover-letter", "--cover-from-description=none"),
-                *("--stat=72", "--no-renames"),
-                *("-o", str(folder), f"{applied.base}..{ref}"),
-            ],
-            env={**hermetic_git(), **who},
-            check=True,
+    repository = Repository(kernel.git_dir)
+    branch = f"xipmatrix-{source.name}-{applied.tip[:12]}"
+    with complete_dir(place) as folder, shown_ref(repository, branch, applied.tip) as ref:
+        repository.git(
+            *("-c", "diff.algorithm=histogram"),
+            *("format-patch", "--quiet", "--zero-commit", "--no-signature", "--full-index"),
+            *("--numbered", "--cover-letter", "--cover-from-description=none"),
+            *("--stat=72", "--no-renames"),
+            *("-o", folder.absolute(), f"{applied.base}..{ref}"),
+            env=who,
         )
         cover = folder / "0000-cover-letter.patch"
         text = cover.read_text()

@@ -16,8 +16,8 @@ from ...core.errors import InfrastructureError
 def make_cpio(source: Path, listing: Path, out: Path) -> Path:
     """initramfs.cpio in folder `out` from a gen_init_cpio list; all times are 0.
 
-    `source` is the kernel tree; `out` holds init already. Raises InfrastructureError where the host compiler or
-    the tool fails.
+    `source` is the kernel tree; `out` holds init already. Raises InfrastructureError
+    where the host compiler or the tool fails.
     """
     tool = out / "gen_init_cpio"
     run.run(["cc", "-O1", "-o", tool, source / "usr" / "gen_init_cpio.c"], check=True)

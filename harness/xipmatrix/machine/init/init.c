@@ -43,10 +43,8 @@ enum mode {
 	MODE_NOPOWEROFF, MODE_RESET, MODE_NORMAL
 };
 
-static void say(const char *text)
+static void flush(const char *text, size_t left)
 {
-	size_t left = strlen(text);
-
 	while (left) {
 		ssize_t done = write(1, text, left);
 
@@ -54,6 +52,21 @@ static void say(const char *text)
 			return;
 		text += done;
 		left -= done;
+	}
+}
+
+/* Whole lines go out in one write, so that the kernel's own come before or after them. */
+static void say(const char *text)
+{
+	static char line[128];
+	static size_t fill;
+
+	for (; *text; text++) {
+		line[fill++] = *text;
+		if (*text == '\n' || fill == sizeof(line)) {
+			flush(line, fill);
+			fill = 0;
+		}
 	}
 }
 
@@ -131,7 +144,7 @@ static uint64_t parse_hex(const char *text)
 
 static void show(const char *path)
 {
-	char part[256 + 1];
+	char part[512];
 	ssize_t got;
 	int fd = open(path, O_RDONLY);
 
@@ -139,10 +152,8 @@ static void show(const char *path)
 	say(path);
 	say("\n");
 	if (fd >= 0) {
-		while ((got = read(fd, part, sizeof(part) - 1)) > 0) {
-			part[got] = 0;
-			say(part);
-		}
+		while ((got = read(fd, part, sizeof(part))) > 0)
+			flush(part, got);
 		close(fd);
 	}
 	say("XIPMATRIX-END ");
@@ -165,6 +176,18 @@ static int online_cpus(void)
 	return cpus;
 }
 
+/*
+ * Which of the kernel's messages reach the console, by syslog(SYSLOG_ACTION_CONSOLE_LEVEL).
+ * A driver's message amid our lines would cut them; faults (emergency, alert and critical)
+ * are shown always.
+ */
+#define LEVEL_WHILE_TALKING 3
+#define LEVEL_USUAL 7
+static void console_level(int level)
+{
+	syscall(__NR_syslog, 8, NULL, level);
+}
+
 static __attribute__((noreturn)) void sleep_for_ever(void)
 {
 	for (;;)
@@ -178,6 +201,7 @@ int main(void)
 	uint64_t reply;
 	int mode, fd;
 
+	console_level(LEVEL_WHILE_TALKING);
 	mount("proc", "/proc", "proc", 0, NULL);
 	fd = open("/proc/cmdline", O_RDONLY);
 	if (fd >= 0) {
@@ -190,7 +214,8 @@ int main(void)
 	if (is_word(option(cmdline, "xipmatrix.poweroff="), "reset"))
 		mode = mode == MODE_NORMAL ? MODE_RESET : mode;
 
-	say("XIPMATRIX-INIT 1\nXIPMATRIX-CPUS ");
+	/* An empty line first: the kernel may have been in the middle of one. */
+	say("\nXIPMATRIX-INIT 1\nXIPMATRIX-CPUS ");
 	say_hex(online_cpus(), 4);
 	say("\n");
 
@@ -219,6 +244,7 @@ int main(void)
 	show("/proc/meminfo");
 	show("/proc/iomem");
 	say("XIPMATRIX-DONE\n");
+	console_level(LEVEL_USUAL);
 	if (mode != MODE_NOPOWEROFF)
 		reboot(mode == MODE_RESET ? LINUX_REBOOT_CMD_RESTART : LINUX_REBOOT_CMD_POWER_OFF);
 	sleep_for_ever();
