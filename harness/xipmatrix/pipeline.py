@@ -63,11 +63,14 @@ class Options:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A kernel with all series applied: `tip` is the commit that is built."""
+    """A kernel and what each series is to it."""
 
     kernel: KernelTree
-    tip: str
     states: dict[str, Applied]
+
+    def tip(self, arch: str) -> str:
+        """The commit that is built for `arch`: the kernel with its series."""
+        return self.states[arch].tip
 
 
 @dataclass
@@ -134,13 +137,15 @@ class Pipeline:
             self._check_series(cell, prepared)
         result.versions |= {
             "kernel": f"{prepared.kernel.release} ({prepared.kernel.origin})",
-            "commit": prepared.tip,
+            "commit": prepared.tip(cell.arch),
             "xipmatrix": __version__,
         }
         if not wanted(Stage.SOURCE):
             return
         with self._stage(cell, result, Stage.SOURCE):
-            source = checkout(prepared.kernel.git_dir, prepared.tip, self.cache, self._say(cell))
+            source = checkout(
+                prepared.kernel.git_dir, prepared.tip(cell.arch), self.cache, self._say(cell)
+            )
         if not wanted(Stage.CONFIG):
             return
         toolchain = toolchains.of_cell(cell)
@@ -209,12 +214,12 @@ class Pipeline:
 
         try:
             kernel = obtain(name, self.loaded.kernels[name], self.cache, say)
-            tip, states = apply_all(self._series, kernel)
+            states = apply_all(self._series, kernel)
         except XipmatrixError as error:
             return error
         for arch, applied in states.items():
             self.tell(f"kernel {name}", "series", f"{arch}: {applied.state}")
-        return Prepared(kernel, tip, states)
+        return Prepared(kernel, states)
 
     def _check_series(self, cell: Cell, prepared: Prepared) -> None:
         applied = prepared.states.get(cell.arch)
@@ -240,7 +245,7 @@ class Pipeline:
         init = self._stages.get(
             "init",
             {
-                "commit": prepared.tip,
+                "commit": prepared.tip(cell.arch),
                 "arch": cell.arch_spec.model_dump(),
                 "compiler": toolchain.version,
                 "prefix": toolchain.prefix,
@@ -267,7 +272,7 @@ class Pipeline:
         return self._stages.get(
             "config",
             {
-                "commit": prepared.tip,
+                "commit": prepared.tip(cell.arch),
                 "base": cell.config_spec.base,
                 "fragment": fragment,
                 "make": toolchain.make_args,
@@ -311,7 +316,7 @@ class Pipeline:
         return self._stages.get(
             "build",
             {
-                "commit": prepared.tip,
+                "commit": prepared.tip(cell.arch),
                 "config": (config.folder / "config").read_text(),
                 "device tree": device_tree.source if device_tree else None,
                 "toolchain": [toolchain.arch, toolchain.name, toolchain.version],

@@ -70,7 +70,9 @@ def series_command(
     for name in kernels or tuple(loaded.matrix.kernels):
         tree = obtain(name, loaded.kernels[name], cache_dir(), lambda t: click.echo(t, err=True))
         for applied in write_series(
-            [found[one] for one in wanted], tree, None if only_status else output
+            {one: found[one] for one in found if one in wanted},
+            tree,
+            None if only_status else output,
         ):
             count = str(len(applied.commits)) if applied.commits else ""
             table.add_row(name, tree.release, applied.name, str(applied.state), count)

@@ -35,6 +35,12 @@ _READING = {
 _DATE = "2000-01-01T00:00:00+0000"
 # Above this size git writes blobs straight into one pack, instead of 90,000 files.
 _PACKING = ("-c", "core.bigFileThreshold=1")
+# Dot files of a kernel's source: .gitignore ignores all others. Debian's copy lost these lines.
+_DOT_FILES = (
+    *(".clang-format", ".clippy.toml", ".cocciconfig", ".editorconfig", ".get_maintainer.ignore"),
+    *(".gitattributes", ".gitignore", ".kunitconfig", ".mailmap", ".pylintrc", ".renames.txt"),
+    *(".rustfmt.toml", ".yamllint"),
+)
 _FULL_ID = frozenset({40, 64})
 
 
@@ -252,7 +258,7 @@ def top_patterns(gitignore: str) -> list[str]:
         if name in ("", "*") or name.startswith("#") or "/" in name.rstrip("/"):
             continue  # deeper ones still count through the file itself
         found.append(f"{'!' if negated else ''}/{name}")
-    return found
+    return [*found, *(f"!{name}" for name in _DOT_FILES)]
 
 
 @contextlib.contextmanager

@@ -13,10 +13,10 @@ and by its guest virtual address (who executed it):
   be the firmware's. Code at a kernel virtual address in that memory is kernel-ram.
 * **user**: fetched elsewhere, at any other virtual address.
 
-What this cannot tell: the plugin API of QEMU 7.2 shows no privilege level. A kernel
-that executed user mappings in kernel mode would be counted as user; init itself
-executes some ten thousand instructions, so a large user count shows it, and it is
-reported. User code at kernel addresses (arm's vector page) is counted as kernel.
+What this cannot tell: the plugin API of QEMU 7.2 shows no privilege level. A kernel that
+executed user mappings in kernel mode would be counted as user. init itself executes less
+than twenty thousand instructions, so the user count, which is reported, would show it.
+User code at kernel addresses (arm's vector page) is counted as kernel.
 """
 
 from __future__ import annotations

@@ -28,6 +28,8 @@ from ..kernel import KernelTree
 from .edit import AnchorError, apply_edit
 from .model import Condition, Edit, PatchSpec, Series
 
+GENERIC = "generic"
+
 
 class State(StrEnum):
     """What a series is to a kernel."""
@@ -107,7 +109,7 @@ def sources(templates: Path) -> dict[str, Source]:
 
     Raises UsageError for a malformed one.
     """
-    found = sorted(templates.glob("*/series.yaml"), key=lambda p: (p.parent.name != "generic", p))
+    found = sorted(templates.glob("*/series.yaml"), key=lambda p: (p.parent.name != GENERIC, p))
     return {
         path.parent.name: Source(path.parent.name, path.parent, yamlfile.load(path, Series))
         for path in found
@@ -172,7 +174,7 @@ def _message(series: Series, patch: PatchSpec) -> str:
 def _apply_patch(
     source: Source, patch: PatchSpec, number: int, kernel: KernelTree, tree: GitTree
 ) -> None:
-    templates = Templates([source.folder, source.folder.parent / "generic"])
+    templates = Templates([source.folder, source.folder.parent / GENERIC])
     values = {"kernel": kernel.release, **source.series.values}
     for count, edit in enumerate(patch.edits, 1):
         if not holds(edit.when, kernel.release, tree):
@@ -207,14 +209,19 @@ def _text(edit: Edit, templates: Templates, values: dict[str, str | int], where:
     return "" if text is None else templates.render_text(text, values, where)
 
 
-def apply_all(found: dict[str, Source], kernel: KernelTree) -> tuple[str, dict[str, Applied]]:
-    """All series on one kernel, one after the other: the commit that is built, and each state."""
-    tip = kernel.commit
+def apply_all(found: dict[str, Source], kernel: KernelTree) -> dict[str, Applied]:
+    """Each series on one kernel: 'generic' on the kernel, every other one on generic.
+
+    So what is built for an architecture is exactly what its patches give when they are
+    mailed, and a change of one architecture's templates leaves the others' trees alone.
+    """
+    base = kernel.commit
     states: dict[str, Applied] = {}
     for name, source in found.items():
-        states[name] = apply_series(source, kernel, tip)
-        tip = states[name].tip
-    return tip, states
+        states[name] = apply_series(source, kernel, base)
+        if name == GENERIC:
+            base = states[name].tip
+    return states
 
 
 @contextmanager

@@ -8,7 +8,6 @@ same bytes. ``patches/`` holds it for the pinned kernels.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
 from pathlib import Path
 
 from .. import __version__
@@ -16,7 +15,7 @@ from ..core.errors import InfrastructureError
 from ..core.files import complete_dir, remove
 from ..core.git import IDENTITY, Repository
 from ..kernel import KernelTree
-from .engine import Applied, Source, State, apply_series, shown_ref
+from .engine import Applied, Source, State, apply_all, shown_ref
 
 _PROVENANCE = """\
 Provenance: xipmatrix {version} rendered this series from templates/{name}.
@@ -65,26 +64,20 @@ def format_series(source: Source, applied: Applied, kernel: KernelTree, place: P
 
 
 def write_series(
-    wanted: Sequence[Source], kernel: KernelTree, output: Path | None
+    wanted: dict[str, Source], kernel: KernelTree, output: Path | None
 ) -> list[Applied]:
     """Apply each of `wanted` on `kernel` and write ``<output>/<kernel>/<name>/``.
 
-    'generic', if wanted, is the base of the others, as it is when mailed. A folder of
-    a series that does not apply (any more) is removed: it would be stale. Nothing is
-    written where `output` is None.
+    A folder of a series that does not apply (any more) is removed: it would be stale.
+    Nothing is written where `output` is None.
     """
-    found = []
-    base = kernel.commit
-    for source in wanted:
-        applied = apply_series(source, kernel, base)
-        found.append(applied)
-        if source.name == "generic":
-            base = applied.tip
+    states = apply_all(wanted, kernel)
+    for name, applied in states.items():
         if output is None:
             continue
-        place = output / kernel.name / source.name
+        place = output / kernel.name / name
         if applied.state is State.APPLIES:
-            format_series(source, applied, kernel, place)
+            format_series(wanted[name], applied, kernel, place)
         elif applied.state is not State.CONFLICT:
             remove(place)
-    return found
+    return list(states.values())
