@@ -34,6 +34,7 @@ from .image import static_evidence
 from .kernel import KernelTree, checkout, obtain
 from .machine.boot import boot
 from .machine.console import Limits
+from .machine.init import SOURCE as INIT_SOURCE
 from .machine.init import build_init
 from .machine.init.cpio import make_cpio
 from .machine.qemu import version as qemu_version
@@ -143,9 +144,7 @@ class Pipeline:
         if not wanted(Stage.SOURCE):
             return
         with self._stage(cell, result, Stage.SOURCE):
-            source = checkout(
-                prepared.kernel.git_dir, prepared.tip(cell.arch), self.cache, self._say(cell)
-            )
+            source = self.source(cell, prepared)
         if not wanted(Stage.CONFIG):
             return
         toolchain = toolchains.of_cell(cell)
@@ -237,24 +236,34 @@ class Pipeline:
     def _say(self, cell: Cell) -> Say:
         return lambda text: self.tell(cell.id, "waiting" if "waiting" in text else "working", text)
 
+    def source(self, cell: Cell, prepared: Prepared) -> Path:
+        """The source folder that `cell` is built from: only to be read."""
+        git_dir, tip = prepared.kernel.git_dir, prepared.tip(cell.arch)
+        return checkout(git_dir, tip, self.cache, self._say(cell))
+
     # --- config and build ---------------------------------------------------------------
 
-    def _config(
-        self, cell: Cell, prepared: Prepared, source: Path, toolchain: Toolchain, folder: Path
-    ) -> Kept:
-        init = self._stages.get(
+    def initramfs(self, cell: Cell, prepared: Prepared, source: Path, toolchain: Toolchain) -> Path:
+        """The archive with the test's init, compiled for `cell`."""
+        kept = self._stages.get(
             "init",
             {
                 "commit": prepared.tip(cell.arch),
                 "arch": cell.arch_spec.model_dump(),
                 "compiler": toolchain.version,
                 "prefix": toolchain.prefix,
+                "init": _sources_of(INIT_SOURCE.parent),
                 "xipmatrix": __version__,
             },
             lambda work: _init(source, cell, toolchain, work),
             say=self._say(cell),
         )
-        initramfs = init.folder / "initramfs.cpio"
+        return kept.folder / "initramfs.cpio"
+
+    def _config(
+        self, cell: Cell, prepared: Prepared, source: Path, toolchain: Toolchain, folder: Path
+    ) -> Kept:
+        initramfs = self.initramfs(cell, prepared, source, toolchain)
         fragment = configuring.render_fragment(
             cell, prepared.kernel.release, initramfs, self.templates
         )
@@ -426,6 +435,14 @@ def challenged(cell: Cell, extra_args: str = "") -> tuple[str, str]:
     if cell.board_spec.poweroff == "reset":
         words.append("xipmatrix.poweroff=reset")
     return challenge, " ".join([*words, *([extra_args] if extra_args else [])])
+
+
+def _sources_of(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): path.read_text()
+        for path in sorted(folder.rglob("*"))
+        if path.suffix in (".c", ".h", ".py")
+    }
 
 
 def _init(source: Path, cell: Cell, toolchain: Toolchain, work: Path) -> None:

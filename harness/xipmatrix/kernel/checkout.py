@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from ..core import run
-from ..core.files import Say, complete_dir, locked
+from ..core.files import Say, complete_dir, locked, remove
 from ..core.git import Repository
 from ..core.progress import names_full_disk
 from .places import sweep
@@ -34,11 +35,8 @@ def checkout(kernel_git_dir: Path, commit: str, cache: Path, say: Say) -> Path:
         with complete_dir(place) as work:
             (work / _REPOSITORY).write_text(str(kernel_git_dir))
             sibling = _sibling(repository, place)
-            if sibling is not None:
+            if sibling is not None and _linked(sibling, work):
                 say("checking out the source: what changed")
-                run.run(["cp", "-al", sibling / _TREE, work / _TREE], check=True)
-                # Not a hard link: git replaces it, but a copy needs no argument.
-                (work / _INDEX).write_bytes((sibling / _INDEX).read_bytes())
                 repository.git("read-tree", "--reset", "-u", commit, env=_worktree(work))
             else:
                 say("checking out the source")
@@ -46,6 +44,15 @@ def checkout(kernel_git_dir: Path, commit: str, cache: Path, say: Say) -> Path:
                 repository.git("read-tree", commit, env=_worktree(work))
                 repository.git("checkout-index", "-a", "-u", env=_worktree(work))
     return place / _TREE
+
+
+def _linked(sibling: Path, work: Path) -> bool:
+    """Make `work` a hard-linked copy of `sibling`; False where the disk knows no such links."""
+    if not run.run(["cp", "-al", sibling / _TREE, work / _TREE]).ok:
+        remove(work / _TREE)
+        return False
+    shutil.copyfile(sibling / _INDEX, work / _INDEX)
+    return True
 
 
 def _worktree(place: Path) -> dict[str, str]:

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Fixtures of the tests with real kernels: built once, by the product itself, and kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from xipmatrix.build import toolchain
+from xipmatrix.build.compile import Built, build_kernel
+from xipmatrix.build.config import make_config, render_fragment
+from xipmatrix.core.files import cache_dir, project_dir
+from xipmatrix.kernel import KernelTree, obtain
+from xipmatrix.matrix.load import LoadedMatrix, Wanted, load_matrix
+from xipmatrix.matrix.model import Cell
+from xipmatrix.pipeline import Options, Pipeline
+from xipmatrix.result import Stage
+from xipmatrix.stagecache import StageCache
+from xipmatrix.store import Run
+
+ROOT = project_dir()
+TEMPLATES = ROOT / "templates"
+JOBS = os.cpu_count() or 1
+ARM, RISCV = "7.3/arm/virt/tiny/gcc", "7.3/riscv/virt/tiny/gcc"
+
+
+def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
+    """Tests that need the same kernel go to the same worker, so that two build at a time."""
+    for item in items:
+        if item.get_closest_marker("kernel"):
+            group = "riscv" if "riscv" in item.nodeid or "series" in item.nodeid else "arm"
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def tell(cell: str, stage: str, detail: str = "") -> None:
+    print(f"{cell}: {stage} {detail}", flush=True)
+
+
+@pytest.fixture(scope="session")
+def loaded() -> LoadedMatrix:
+    """The project's own matrix."""
+    return load_matrix(ROOT / "matrix.yaml", TEMPLATES)
+
+
+@pytest.fixture(scope="session")
+def linux(loaded: LoadedMatrix) -> KernelTree:
+    """Linux 7.3."""
+    return obtain("7.3", loaded.kernels["7.3"], cache_dir(), print)
+
+
+@pytest.fixture(scope="session")
+def pipeline(loaded: LoadedMatrix, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    """A pipeline that builds into the user's cache: what is there is not built again."""
+    run = Run(tmp_path_factory.mktemp("run"))
+    options = Options(jobs=JOBS, until=Stage.IMAGE, ccache=False)
+    return Pipeline(loaded, TEMPLATES, run, options, tell)
+
+
+def built(pipeline: Pipeline, cell_id: str) -> tuple[Cell, Built]:
+    """A cell of the matrix and what its build left."""
+    (cell,) = pipeline.loaded.select(Wanted(cells=(cell_id,)))
+    result = pipeline.run_cell(cell)
+    assert result.verdict is None, result.reason
+    return cell, pipeline.built(result)
+
+
+@pytest.fixture(scope="session")
+def arm_cell(pipeline: Pipeline) -> tuple[Cell, Built]:
+    """arm virt, XIP."""
+    return built(pipeline, ARM)
+
+
+@pytest.fixture(scope="session")
+def riscv_cell(pipeline: Pipeline) -> tuple[Cell, Built]:
+    """riscv virt, XIP by our own series."""
+    return built(pipeline, RISCV)
+
+
+@pytest.fixture(scope="session")
+def normal_kernel(
+    pipeline: Pipeline, arm_cell: tuple[Cell, Built], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """zImage and vmlinux of the same arm kernel without XIP."""
+    cell = arm_cell[0]
+    prepared = pipeline.prepared(cell.kernel)
+    source = pipeline.source(cell, prepared)
+    tools = toolchain.of_cell(cell)
+    log = tmp_path_factory.mktemp("normal") / "config.log"
+    initramfs = pipeline.initramfs(cell, prepared, source, tools)
+    xip = render_fragment(cell, prepared.kernel.release, initramfs, TEMPLATES)
+    fragment = "".join(
+        f"{line}\n" for line in xip.splitlines() if not line.startswith("CONFIG_XIP_")
+    )
+
+    def make(work: Path) -> None:
+        (work / "config").mkdir()
+        config = make_config(cell, source, tools, fragment, work / "config", log)
+        build_kernel(
+            cell,
+            source,
+            tools,
+            config.path,
+            work,
+            jobs=JOBS,
+            timeout=7200,
+            ccache=False,
+            target="kernel",
+        )
+
+    kept = StageCache(cache_dir() / "stages").get(
+        "normal-kernel", {"commit": prepared.tip(cell.arch), "fragment": fragment}, make
+    )
+    return kept.folder / "tuxmake" / "zImage", kept.folder / "vmlinux"
