@@ -88,7 +88,7 @@ def fingerprint(folder: Path) -> dict[str, tuple[int, int, bytes]]:
     for path in sorted(folder.rglob("*")):
         stat = path.lstat()
         if path.is_symlink():
-            data = os.readlink(path).encode()
+            data = str(path.readlink()).encode()
         else:
             data = path.read_bytes() if path.is_file() else b""
         found[str(path.relative_to(folder))] = (stat.st_mode, stat.st_mtime_ns, data)

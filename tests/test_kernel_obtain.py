@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from kernel_trees import (
     add_build_products,
     fingerprint,
@@ -25,7 +26,6 @@ from kernel_trees import (
     make_tree,
     sha256,
 )
-
 from xipmatrix.core.errors import InfrastructureError, UsageError, XipmatrixError
 from xipmatrix.core.files import quiet
 from xipmatrix.core.git import Repository
@@ -142,7 +142,7 @@ def test_an_archive_that_leaves_its_folder_is_refused(tmp_path: Path) -> None:
         ["tar", "-C", source, "-P", "--transform", "s,Kbuild,../../evil,", "-cf", archive, "."],
         check=True,
     )
-    with pytest.raises(InfrastructureError, match="leaves the archive|several top folders"):
+    with pytest.raises(InfrastructureError, match=r"leaves the archive|several top folders"):
         obtain("7.3", kernel(tarball(archive, sha256(archive))), tmp_path / "cache", quiet)
 
 

@@ -52,7 +52,10 @@ Tell = Callable[[str, str, str], None]
 
 @dataclass(frozen=True)
 class Options:
-    """How a run is done. `jobs` is the number of compilers at a time."""
+    """How a run is done. `jobs` is the number of compilers at a time.
+
+    `arguments` go into the command that reproduces a cell.
+    """
 
     jobs: int
     until: Stage = Stage.VERDICT
@@ -60,6 +63,7 @@ class Options:
     ccache: bool = True
     silence_seconds: float | None = None
     boot_seconds: float | None = None
+    arguments: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ class Pipeline:
 
     def run_cell(self, cell: Cell) -> CellResult:
         """All stages of one cell, up to the one that is wanted. Raises KeyboardInterrupt only."""
-        result = CellResult.of(cell)
+        result = CellResult.of(cell, self.options.arguments)
         folder = self.run.cell_folder(cell)
         try:
             self._stages_of(cell, result, folder)

@@ -36,11 +36,16 @@ class StageRecord:
 
 @dataclass
 class CellResult:
-    """The result of one cell in one run. `verdict` is None where --until ended earlier."""
+    """The result of one cell in one run. `verdict` is None where --until ended earlier.
+
+    `arguments` are the command line's that choose another matrix or kernel than this
+    checkout's: without them the cell cannot be reproduced.
+    """
 
     cell: str
     expected: list[str]
     known_reason: str = ""
+    arguments: str = ""
     verdict: Verdict | None = None
     reason: str = ""
     hint: str = ""
@@ -52,9 +57,9 @@ class CellResult:
     paths: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, cell: Cell) -> CellResult:
+    def of(cls, cell: Cell, arguments: str = "") -> CellResult:
         """An empty result for `cell`."""
-        return cls(cell.id, list(cell.expected), cell.known_reason)
+        return cls(cell.id, list(cell.expected), cell.known_reason, arguments)
 
     @property
     def as_expected(self) -> bool:

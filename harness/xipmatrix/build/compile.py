@@ -83,7 +83,7 @@ def build_kernel(
     log = output / "build.log"
     log = log if log.is_file() else progress
     text = log.read_text(errors="replace") if log.is_file() else ""
-    if "No space left on device" in text:
+    if "No space left on device" in text + done.output:
         raise InfrastructureError("the disk is full", where=folder.parent, hint="xipmatrix clean")
     if done.timed_out:
         raise InfrastructureError(f"the build took longer than {timeout:.0f} s", where=log)

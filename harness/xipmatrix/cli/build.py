@@ -65,6 +65,7 @@ def build_command(
     *,
     loaded: LoadedMatrix,
     wanted: Wanted,
+    arguments: str,
     until: str,
     jobs: int,
     keep_going: bool,
@@ -110,6 +111,7 @@ def build_command(
         ccache=ccache,
         silence_seconds=silence,
         boot_seconds=boot_limit,
+        arguments=arguments,
     )
     began = time.monotonic()
     with Progress(console, cells) as progress:

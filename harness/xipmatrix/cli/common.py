@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +15,7 @@ from ..core.files import project_dir
 
 if TYPE_CHECKING:
     from ..matrix.load import LoadedMatrix
+    from ..matrix.model import Kernel
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -53,7 +55,8 @@ matrix_option = click.option(
 def cell_filters(command: F) -> F:
     """--arch, --kernel, --board, --config, --toolchain, --cell, --profile, --matrix.
 
-    The command gets `loaded` (LoadedMatrix) and `wanted` (Wanted) instead.
+    The command gets `loaded` (LoadedMatrix), `wanted` (Wanted) and `arguments` (those
+    that another command needs to mean the same cells) instead.
     """
 
     @functools.wraps(command)
@@ -80,7 +83,9 @@ def cell_filters(command: F) -> F:
             cells=tuple(cell),
             profile=profile,
         )
-        return command(loaded=loaded, wanted=wanted, **rest)
+        return command(
+            loaded=loaded, wanted=wanted, arguments=_arguments(matrix_file, kernel), **rest
+        )
 
     many = functools.partial(click.option, type=Names(), multiple=True, metavar="NAME[,NAME…]")
     for option in reversed(
@@ -109,6 +114,19 @@ def cell_filters(command: F) -> F:
     return wrapper  # type: ignore[return-value]
 
 
+def _arguments(matrix_file: Path, kernel: Sequence[str]) -> str:
+    own = [text for text in kernel if is_path(text)]
+    words = [word for text in own for word in ("--kernel", text)]
+    if matrix_file.resolve() != project_dir() / "matrix.yaml":
+        words += ["--matrix", str(matrix_file)]
+    return shlex.join(words)
+
+
+def is_path(text: str) -> bool:
+    """Whether a ``--kernel`` is a tree of the user's, not a name of the matrix."""
+    return "/" in text or text.startswith((".", "~")) or Path(text.split("@")[0]).exists()
+
+
 def load(matrix_file: Path, kernel: Sequence[str]) -> tuple[LoadedMatrix, tuple[str, ...]]:
     """The matrix, with kernels that the command line gives as PATH[@REF] added to it."""
     from ..kernel import from_argument
@@ -116,12 +134,12 @@ def load(matrix_file: Path, kernel: Sequence[str]) -> tuple[LoadedMatrix, tuple[
 
     plain = load_matrix(matrix_file, templates_dir())
     names: list[str] = []
-    extra = {}
+    extra: dict[str, Kernel] = {}
     for text in (part for group in kernel for part in _split_kernels(group)):
         if text in plain.matrix.kernels:
             names.append(text)
-        elif "/" in text or text.startswith((".", "~")) or Path(text.split("@")[0]).exists():
-            name, spec = from_argument(text)
+        elif is_path(text):
+            name, spec = from_argument(text, {*plain.matrix.kernels, *extra})
             extra[name] = spec
             names.append(name)
         else:

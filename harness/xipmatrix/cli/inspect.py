@@ -21,12 +21,14 @@ Examples:
   xipmatrix list                           the smoke cells
   xipmatrix list --profile nightly
   xipmatrix list --cell '*/riscv/*'
-  xipmatrix list --arch arm --json -""",
+  xipmatrix list --arch arm --json""",
 )
 @cell_filters
 @click.option("--known", is_flag=True, help="Only known failures, with their reason.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def list_command(*, loaded: LoadedMatrix, wanted: Wanted, known: bool, as_json: bool) -> None:
+def list_command(
+    *, loaded: LoadedMatrix, wanted: Wanted, arguments: str, known: bool, as_json: bool
+) -> None:
     """List the cells of the matrix, one id a line."""
     cells = [c for c in loaded.select(wanted) if not known or c.known_reason]
     if as_json:

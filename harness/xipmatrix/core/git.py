@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +104,31 @@ class Repository:
                 f"git {words[0]} failed: {done.output.strip()}", where=self.git_dir
             )
         return done.output.strip()
+
+    def raw(
+        self,
+        *words: str | os.PathLike[str],
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> bytes:
+        """A git command's output as it is (``-z`` lists). Raises as :meth:`git` does."""
+        with (
+            tempfile.TemporaryFile() as output,
+            tempfile.TemporaryFile() as errors,
+            run.start(
+                self.argv(*words),
+                env={**hermetic(), **(env or {})},
+                cwd=cwd,
+                stdout=output.fileno(),
+                stderr=errors.fileno(),
+            ) as process,
+        ):
+            if process.wait() != 0:
+                errors.seek(0)
+                said = errors.read().decode(errors="replace").strip()
+                raise InfrastructureError(f"git {words[0]} failed: {said}", where=self.git_dir)
+            output.seek(0)
+            return output.read()
 
     def text(self, name: str) -> str | None:
         """The blob `name` (``commit:path``) as text, or None where there is no such blob."""

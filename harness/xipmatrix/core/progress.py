@@ -5,20 +5,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
+import signal
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
+from . import run
 from .errors import InfrastructureError, XipmatrixError
 from .files import Say
 
 _FULL_CODES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FULL_WORDS = (
-    "No space left on device",
-    "Disk quota exceeded",
-    "File too large",
-    "ENOSPC",
-    "enough free space",
+    *("No space left on device", "Out of diskspace", "Disk quota exceeded", "File too large"),
+    *("SIGXFSZ", "enough free space"),
 )
 
 
@@ -47,6 +49,43 @@ def megabytes(count: int, total: int | None = None) -> str:
     if total:
         return f"{count / 1e6:.0f} of {total / 1e6:.0f} MB ({100 * count // total} %)"
     return f"{count / 1e6:.0f} MB"
+
+
+def memory_file() -> IO[bytes]:
+    """A file for a child's output that a full disk cannot cut: it may say just that."""
+    return os.fdopen(os.memfd_create("xipmatrix-output"), "w+b")
+
+
+def last_words(file: IO[bytes], lines: int = 4) -> str:
+    """The last lines of a :func:`memory_file`."""
+    file.seek(0)
+    return "\n  ".join(file.read().decode(errors="replace").strip().splitlines()[-lines:])
+
+
+def how_it_ended(process: run.Process) -> str:
+    """``exit status 1`` or ``killed by SIGKILL`` for a child that has ended."""
+    code = process.wait()
+    return f"exit status {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+
+
+def run_watched(
+    argv: Sequence[str | os.PathLike[str]],
+    tick: Callable[[], None],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> tuple[int, str]:
+    """Run a child, calling `tick` five times a second; its exit status and last words."""
+    with (
+        memory_file() as output,
+        run.start(argv, cwd=cwd, env=env, stdout=output.fileno()) as process,
+    ):
+        while True:
+            try:
+                process.wait(0.2)
+                return process.returncode, last_words(output)
+            except subprocess.TimeoutExpired:
+                tick()
 
 
 class DiskFull(InfrastructureError):

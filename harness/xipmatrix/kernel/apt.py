@@ -8,14 +8,13 @@ itself. Everything apt writes (lists, caches, downloads) lies in one folder of o
 from __future__ import annotations
 
 import re
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..core import run
 from ..core.errors import InfrastructureError
 from ..core.files import Say, write_atomic
-from ..core.progress import Throttle, megabytes
+from ..core.progress import Throttle, megabytes, run_watched
 
 SYSTEM = "system"
 _KEYRINGS = ("debian-archive-keyring.pgp", "debian-archive-keyring.gpg")
@@ -159,24 +158,15 @@ class Apt:
         size = int(self._field(name, "Size") or 0)
         words = self._argv("apt-get", "-q", "download", f"{name}={version}")
         throttle = Throttle(say)
-        log = self.folder / "download.log"
-        with (
-            log.open("wb") as output,
-            run.start(
-                words, cwd=self.downloads, env={"LC_ALL": "C.UTF-8"}, stdout=output.fileno()
-            ) as process,
-        ):
-            while True:
-                try:
-                    process.wait(0.2)
-                    break
-                except subprocess.TimeoutExpired:
-                    throttle.tell(f"downloading {name} {version}: {megabytes(self._bytes(), size)}")
-        if process.returncode != 0:
-            raise InfrastructureError(
-                f"{run.command_line(words)}: exit status {process.returncode}\n  "
-                + "\n  ".join(log.read_text(errors="replace").strip().splitlines()[-6:])
-            )
+
+        def tick() -> None:
+            if throttle.due:
+                count = sum(path.stat().st_size for path in self.downloads.iterdir())
+                throttle.tell(f"downloading {name} {version}: {megabytes(count, size)}")
+
+        status, said = run_watched(words, tick, cwd=self.downloads, env={"LC_ALL": "C.UTF-8"})
+        if status != 0:
+            raise InfrastructureError(f"{run.command_line(words)}: exit status {status}\n  {said}")
         found = list(self.downloads.glob(f"{name}_*.deb"))
         exact = [path for path in found if version.replace(":", "%3a") in path.name]
         if not exact:
@@ -184,9 +174,6 @@ class Apt:
                 f"apt-get download left no {name} {version}", where=self.downloads
             )
         return Package(name, version, exact[0])
-
-    def _bytes(self) -> int:
-        return sum(path.stat().st_size for path in self.downloads.iterdir())
 
     def _field(self, name: str, field: str) -> str | None:
         shown = run.run(

@@ -18,7 +18,7 @@ from ..core import run
 from ..core.errors import InfrastructureError
 from ..core.files import Say
 from ..core.git import Repository, hermetic
-from ..core.progress import Throttle, megabytes
+from ..core.progress import Throttle, how_it_ended, last_words, megabytes, memory_file
 
 _PIPE = 1 << 20
 _REF = "refs/heads/import"
@@ -50,14 +50,15 @@ def import_tar(command: str, into: Repository, say: Say) -> str:
     The archive's one top folder is dropped. Raises InfrastructureError where a program
     fails or the archive is damaged; no ref names what was imported by then.
     """
-    unpack_log, import_log = into.git_dir / "unpack.log", into.git_dir / "import.log"
     problem = ""
     with contextlib.ExitStack() as stack:
+        unpack_log = stack.enter_context(memory_file())
+        import_log = stack.enter_context(memory_file())
         unpacker = stack.enter_context(
             run.start(
                 ["bash", "-c", f"set -o pipefail; {command}"],
                 env={"LC_ALL": "C.UTF-8"},
-                stderr=stack.enter_context(unpack_log.open("wb")).fileno(),
+                stderr=unpack_log.fileno(),
             )
         )
         importer = stack.enter_context(
@@ -65,35 +66,31 @@ def import_tar(command: str, into: Repository, say: Say) -> str:
                 into.argv("fast-import", "--quiet", "--depth=0", "--done"),
                 env=hermetic(),
                 stdin=subprocess.PIPE,
-                stdout=stack.enter_context(import_log.open("wb")).fileno(),
+                stdout=import_log.fileno(),
             )
         )
         assert unpacker.stdout is not None and importer.stdin is not None
+        broken = False
         try:
             _feed(unpacker.stdout, importer.stdin, say)
         except BrokenPipeError:
-            problem = _said(import_log) or "git fast-import ended early"
+            broken = True
         except (tarfile.TarError, EOFError, ValueError) as error:
             problem = f"the archive is damaged: {error}"
         unpacker.stdout.close()
         with contextlib.suppress(BrokenPipeError):
             importer.stdin.close()
-        if not problem and importer.wait() != 0:
-            problem = _said(import_log) or f"git fast-import: exit status {importer.returncode}"
-        # What the unpacker says is nearer to the cause than what its readers saw.
-        if unpacker.wait() != 0:
-            problem = _said(unpack_log) or problem or f"{command}: failed without a word"
+        if importer.wait() != 0 and not problem:
+            problem = last_words(import_log) or f"git fast-import: {how_it_ended(importer)}"
+        # What the unpacker says is nearer to the cause than what its reader saw; but a
+        # reader that went away is itself the cause of what the unpacker says.
+        if unpacker.wait() != 0 and not broken:
+            problem = last_words(unpack_log) or problem or f"{command}: {how_it_ended(unpacker)}"
     if problem:
         raise InfrastructureError(problem, where=into.git_dir)
-    unpack_log.unlink()
-    import_log.unlink()
     tree = into.git("rev-parse", f"{_REF}^{{tree}}")
     into.git("update-ref", "-d", _REF)
     return tree
-
-
-def _said(log: Path) -> str:
-    return "\n  ".join(log.read_text(errors="replace").strip().splitlines()[-4:])
 
 
 def _feed(source: IO[bytes], sink: IO[bytes], say: Say) -> None:

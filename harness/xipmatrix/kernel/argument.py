@@ -47,7 +47,7 @@ def from_argument(text: str, taken: Container[str] = ()) -> tuple[str, Kernel]:
             where=path,
             hint="without @REF the folder is taken as it is",
         )
-    release_of_commit(Repository(user.objects.parent), user.need_commit(chosen), text)
+    release_of_commit(Repository(user.common), user.need_commit(chosen), text)
     git = Git(url=str(path), ref=chosen)
     return _named(f"{path.name.removesuffix('.git')}@{chosen}", taken, text, Provider(git=git))
 

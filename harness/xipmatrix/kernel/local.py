@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The user's own repositories and folders: only ever read.
 
-Our bare repository borrows a local repository's objects (objects/info/alternates), so
-nothing is copied, and what is new (uncommitted changes, our series) is written to ours.
-No command that writes runs inside the user's repository: its refs, index, configuration
-and work tree metadata stay as they are.
+The commit that is wanted is fetched, without its history, into a bare repository of our
+own; uncommitted changes are added there. Borrowing objects (objects/info/alternates)
+would be quicker, but git then touches the times of the user's object files, and a
+``git gc`` of the user could take objects from under us. No command that writes runs
+inside the user's repository.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +21,9 @@ from ..core import run
 from ..core.errors import InfrastructureError, UsageError
 from ..core.files import Say, complete_dir, key_of, locked
 from ..core.git import Repository
-from ..core.progress import Throttle, megabytes
+from ..core.progress import Throttle, megabytes, run_watched
 from ..matrix.model import Git
+from .places import sweep
 from .tree import release_of_folder
 
 # Safe to leave the user's configuration on: it holds safe.directory, proxies, credentials.
@@ -41,6 +42,8 @@ _DOT_FILES = (
     *(".gitattributes", ".gitignore", ".kunitconfig", ".mailmap", ".pylintrc", ".renames.txt"),
     *(".rustfmt.toml", ".yamllint"),
 )
+# What a copy within one machine should not spend minutes on: looking for small deltas.
+_QUICK_PACKS = "--upload-pack=git -c pack.window=0 -c pack.compression=1 upload-pack"
 _FULL_ID = frozenset({40, 64})
 
 
@@ -48,12 +51,12 @@ _FULL_ID = frozenset({40, 64})
 class UserRepository:
     """A repository of the user's, which we only read.
 
-    `top` is its work tree, None where it is bare; `index` may not exist.
+    `top` is its work tree, None where it is bare; `common` its .git; `index` may not exist.
     """
 
     path: Path
     top: Path | None
-    objects: Path
+    common: Path
     index: Path
     object_format: str
 
@@ -93,8 +96,6 @@ def find_repository(path: Path) -> UserRepository | None:
         "--is-bare-repository",
         "--path-format=absolute",
         "--git-path",
-        "objects",
-        "--git-path",
         "index",
         "--git-common-dir",
     )
@@ -106,7 +107,7 @@ def find_repository(path: Path) -> UserRepository | None:
                 hint=f"git config --global --add safe.directory {path}",
             )
         return None
-    object_format, bare, objects, index, common = done.output.strip().splitlines()[-5:]
+    object_format, bare, index, common = done.output.strip().splitlines()[-4:]
     top: Path | None = None
     if bare == "true":
         # Any folder inside a bare repository answers; only the repository itself counts.
@@ -117,63 +118,53 @@ def find_repository(path: Path) -> UserRepository | None:
         if not shown.ok or Path(shown.output.strip()).resolve() != path.resolve():
             return None
         top = path.resolve()
-    return UserRepository(path, top, Path(objects), Path(index), object_format)
+    return UserRepository(path, top, Path(common), Path(index), object_format)
 
 
 def from_repository(spec: Git, kernels: Path, say: Say) -> tuple[str, Repository, str]:
     """(commit, our repository, origin) of a ref in a repository given by path or URL.
 
     Raises UsageError for a ref or repository that does not exist, InfrastructureError
-    where a URL cannot be fetched.
+    where it cannot be fetched.
     """
     path = Path(spec.url).expanduser()
     if "://" not in spec.url and path.exists():
         user = find_repository(path.resolve())
         if user is None:
             raise UsageError("this is no git repository", where=path)
-        with _ours(kernels / f"git-{key_of(str(user.path))}", say, user) as ours:
-            commit = user.need_commit(spec.ref)
+        commit = user.need_commit(spec.ref)
+        with _ours(user.path, kernels, say, user) as ours:
+            _fetch(str(user.path), commit, ours, say)
             return commit, ours, f"git {path} at {spec.ref} ({commit[:12]})"
-    if "://" not in spec.url and ":" not in spec.url:
+    if ":" not in spec.url:
         raise UsageError("no such folder", where=path)
-    with _ours(kernels / f"git-{key_of(spec.url)}", say) as ours:
-        commit = _fetch(spec, ours, say)
+    with _ours(spec.url, kernels, say) as ours:
+        commit = _fetch(spec.url, spec.ref, ours, say)
         return commit, ours, f"git {spec.url} at {spec.ref} ({commit[:12]})"
 
 
-def _fetch(spec: Git, ours: Repository, say: Say) -> str:
-    """Fetch one commit without its history."""
-    full = len(spec.ref) in _FULL_ID and set(spec.ref) <= set("0123456789abcdef")
-    if full and (known := ours.resolve(f"{spec.ref}^{{commit}}")):
+def _fetch(url: str, ref: str, ours: Repository, say: Say) -> str:
+    """Fetch the commit `ref` without its history; nothing if it is a full id that we have."""
+    full = len(ref) in _FULL_ID and set(ref) <= set("0123456789abcdef")
+    if full and (known := ours.resolve(f"{ref}^{{commit}}")):
         return known
-    ref = f"refs/fetched/{key_of(spec.ref)}"
-    say(f"fetching {spec.ref} from {spec.url}")
+    kept = f"refs/fetched/{ref if full else key_of(ref)}"
+    say(f"fetching {ref[:12] if full else ref} from {url}")
     throttle = Throttle(say)
-    log = ours.git_dir / "fetch.log"
+
+    def tick() -> None:
+        if throttle.due:
+            size = sum(path.stat().st_size for path in ours.git_dir.glob("objects/pack/*"))
+            throttle.tell(f"fetching from {url}: {megabytes(size)}")
+
     words = ours.argv(
-        "fetch",
-        "--depth=1",
-        "--no-tags",
-        "--no-write-fetch-head",
-        "--",
-        spec.url,
-        f"+{spec.ref}:{ref}",
+        *("-c", "protocol.version=2", "fetch", "--depth=1", "--no-tags", "--no-write-fetch-head"),
+        *(_QUICK_PACKS, "--", url, f"+{ref}:{kept}"),
     )
-    with log.open("wb") as output, run.start(words, env=_READING, stdout=output.fileno()) as child:
-        while True:
-            try:
-                child.wait(0.2)
-                break
-            except subprocess.TimeoutExpired:
-                if throttle.due:
-                    size = sum(p.stat().st_size for p in ours.git_dir.glob("objects/pack/*"))
-                    throttle.tell(f"fetching {spec.ref}: {megabytes(size)}")
-    if child.returncode != 0:
-        said = log.read_text(errors="replace").strip().splitlines()
-        raise InfrastructureError(
-            f"git fetch of '{spec.ref}' failed:\n  " + "\n  ".join(said[-4:]), where=spec.url
-        )
-    return ours.git("rev-parse", f"{ref}^{{commit}}")
+    status, said = run_watched(words, tick, env=_READING)
+    if status != 0:
+        raise InfrastructureError(f"git fetch of '{ref}' failed:\n  {said}", where=url)
+    return ours.git("rev-parse", f"{kept}^{{commit}}")
 
 
 def from_folder(path: Path, kernels: Path, say: Say) -> tuple[str, Repository, str]:
@@ -189,10 +180,18 @@ def from_folder(path: Path, kernels: Path, say: Say) -> tuple[str, Repository, s
     user = find_repository(folder)
     if user is not None and user.top is None:
         raise UsageError("this is a bare repository", where=path, hint=f"say which: {path}@REF")
-    with _ours(kernels / f"path-{key_of(str(folder))}", say, user) as ours:
-        say(f"reading {folder}")
-        head = user.commit("HEAD") if user else None
-        tree = _snapshot(folder, ours, user, head)
+    head = user.commit("HEAD") if user else None
+    with _ours(folder, kernels, say, user) as ours:
+        index = ours.git_dir / "index"
+        env = {"GIT_WORK_TREE": str(folder), "GIT_INDEX_FILE": str(index)}
+        if user is None or head is None:
+            say(f"reading {folder}")
+            _add_plain(folder, ours, env)
+        else:
+            _fetch(str(folder), head, ours, say)
+            say(f"reading {folder}")
+            _add_changes(folder, ours, env, user, head)
+        tree = ours.git("write-tree", env=env)
         if head and ours.git("rev-parse", f"{head}^{{tree}}") == tree:
             return head, ours, f"{folder} ({head[:12]})"
         commit = ours.commit_tree(
@@ -205,39 +204,40 @@ def from_folder(path: Path, kernels: Path, say: Say) -> tuple[str, Repository, s
         return commit, ours, f"{folder} ({changed})"
 
 
-def _snapshot(folder: Path, ours: Repository, user: UserRepository | None, head: str | None) -> str:
-    """Write what is in `folder` to `ours`; returns the tree."""
-    # An index of our own; git hashes only the files whose size or times are not in it.
-    index = ours.git_dir / "index"
-    env = {"GIT_WORK_TREE": str(folder), "GIT_INDEX_FILE": str(index)}
-    if user is not None:
-        index.unlink(missing_ok=True)
-        if user.index.is_file():
-            shutil.copyfile(user.index, index)
-        # A split index cannot be copied alone; then every file is read.
-        if not ours.run("ls-files", "--", "Makefile", env=env).ok:
-            index.unlink(missing_ok=True)
-        if head and not index.exists():
-            ours.git("read-tree", head, env=env)
-    elif index.exists() and not ours.run("ls-files", "--", "Makefile", env=env).ok:
+def _add_changes(
+    folder: Path, ours: Repository, env: dict[str, str], user: UserRepository, head: str
+) -> None:
+    """Make our index that of the work tree `folder`, whose HEAD we have."""
+    index = Path(env["GIT_INDEX_FILE"])
+    index.unlink(missing_ok=True)
+    # With the user's index git reads only the files whose size or times are not in it.
+    if user.index.is_file():
+        shutil.copyfile(user.index, index)
+    # A split index cannot be copied alone; then every file is read.
+    if not ours.run("ls-files", "--", "Makefile", env=env).ok:
         index.unlink()
-    if user is not None:
-        ours.git(*_PACKING, "add", "-A", "--", ".", env=env, cwd=folder)
-    else:
-        _add_plain(folder, ours, env)
-    return ours.git("write-tree", env=env)
+    if not index.exists():
+        ours.git("read-tree", head, env=env)
+    # What is staged has its blob in the user's repository only: read it from disk again.
+    staged = ours.raw("diff-index", "--cached", "--name-only", "-z", head, env=env, cwd=folder)
+    for how in ("--force-remove", "--add"):
+        words = (*_PACKING, "update-index", how, "--remove", "-z", "--stdin")
+        ours.git(*words, env=env, cwd=folder, input_bytes=staged)
+    ours.git(*_PACKING, "add", "-A", "--", ".", env=env, cwd=folder)
 
 
 def _add_plain(folder: Path, ours: Repository, env: dict[str, str]) -> None:
-    """Bring the index up to date with a folder in which nothing says what is tracked."""
+    """Bring our index up to date with a folder in which nothing says what is tracked."""
+    index = Path(env["GIT_INDEX_FILE"])
+    if index.exists() and not ours.run("ls-files", "--", "Makefile", env=env).ok:
+        index.unlink()
     excludes = ["--exclude-per-directory=.gitignore"]
     if ours.run("check-ignore", "-q", "--no-index", "Makefile", env=env, cwd=folder).ok:
         text = (folder / ".gitignore").read_text(errors="replace")
         excludes += [f"--exclude={pattern}" for pattern in top_patterns(text)]
 
     def listed(*which: str) -> bytes:
-        names = ours.git("ls-files", "-z", *which, *excludes, env=env, cwd=folder)
-        return names.encode(errors="surrogateescape")
+        return ours.raw("ls-files", "-z", *which, *excludes, env=env, cwd=folder)
 
     def update(how: str, names: bytes) -> None:
         words = (*_PACKING, "update-index", how, "--remove", "-z", "--stdin")
@@ -262,19 +262,19 @@ def top_patterns(gitignore: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _ours(place: Path, say: Say, user: UserRepository | None = None) -> Iterator[Repository]:
-    """Our repository at `place`, locked; it borrows the objects of `user`."""
-    with locked(place, say, f"a copy of {user.path}" if user else ""):
+def _ours(
+    source: Path | str, kernels: Path, say: Say, user: UserRepository | None = None
+) -> Iterator[Repository]:
+    """Our repository for the folder or URL `source`, locked."""
+    object_format = user.object_format if user else "sha1"
+    # A folder that became a repository, or another one, starts anew.
+    place = kernels / f"own-{key_of(str(source), user is not None, object_format)}"
+    with locked(place, say, f"a copy of {source}"):
         if not place.exists():
+            sweep(place)
             with complete_dir(place) as work:
-                Repository.create(
-                    work / "git", object_format=user.object_format if user else "sha1"
-                )
+                Repository.create(work / "git", object_format=object_format)
         ours = Repository(place / "git")
-        (ours.git_dir / "index.lock").unlink(missing_ok=True)  # of a killed run: we hold the lock
-        if user is not None:
-            borrowed = str(user.objects.resolve())
-            if "\n" in borrowed:
-                raise UsageError("the path holds a line break", where=user.path)
-            (ours.git_dir / "objects/info/alternates").write_text(borrowed + "\n")
+        for lock in ("index.lock", "shallow.lock"):  # of a killed run: we hold the lock
+            (ours.git_dir / lock).unlink(missing_ok=True)
         yield ours

@@ -41,4 +41,5 @@ def stage_times(result: CellResult) -> str:
 
 def reproduce(result: CellResult) -> str:
     """The one command that does this cell again."""
-    return f"./xipmatrix build --cell '{result.cell}' --again"
+    words = ["./xipmatrix build", result.arguments, f"--cell '{result.cell}'", "--again"]
+    return " ".join(word for word in words if word)

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command line as a user meets it: help, errors on one screen, exit codes, no traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMANDS = ["list", "build", "boot", "series", "show", "doctor", "clean", "schema", "completion"]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    """An environment whose cache and state are empty."""
+    return {
+        **os.environ,
+        "XIPMATRIX_CACHE": str(tmp_path / "cache"),
+        "XIPMATRIX_STATE": str(tmp_path / "state"),
+        "XIPMATRIX_INSTALL": "no",
+        "COLUMNS": "100",
+    }
+
+
+def cli(
+    *words: str, env: dict[str, str], cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "xipmatrix", *words],
+        env=env,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_examples(command: str, home: dict[str, str]) -> None:
+    done = cli(command, "--help", env=home)
+    assert done.returncode == 0
+    assert "Example" in done.stdout
+    assert f"xipmatrix {command}" in done.stdout
+
+
+def test_the_main_help_lists_every_command(home: dict[str, str]) -> None:
+    done = cli("--help", env=home)
+    assert all(f"\n  {command} " in done.stdout for command in COMMANDS)
+    assert "Exit codes" in done.stdout
+
+
+def test_list_and_dry_run_name_the_smoke_cells(home: dict[str, str]) -> None:
+    smoke = "7.3/arm/virt/tiny/gcc\n7.3/riscv/virt/tiny/gcc\n"
+    assert cli("list", env=home).stdout == smoke
+    assert cli("build", "--arch", "arm,riscv", "--dry-run", env=home).stdout == smoke
+    rows = json.loads(cli("list", "--profile", "nightly", "--known", "--json", env=home).stdout)
+    assert [row["cell"] for row in rows] == ["6.12/riscv/virt/tiny/gcc"]
+    assert ".bss" in rows[0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["biuld"], 2, "Did you mean build"),
+        (["build", "--bord", "x"], 2, "No such option"),
+        (["build", "--arch", "amr"], 2, "unknown architecture 'amr'"),
+        (["build", "--kernel", "7.33"], 2, "did you mean 7.3"),
+        (["build", "--board", "vert"], 2, "did you mean virt"),
+        (["build", "--cell", "7.3/arm/virt/tiny/gc"], 2, "did you mean 7.3/arm/virt/tiny/gcc"),
+        (["build", "--profile", "nigthly"], 2, "did you mean nightly"),
+        (["build", "--until", "never"], 2, "until"),
+        (["build", "--jobs", "0"], 2, "jobs"),
+        (["build", "--matrix", "/nowhere/matrix.yaml"], 2, "/nowhere/matrix.yaml: no such file"),
+        (["show", "7.3/arm/virt/tiny/gcc"], 2, "no result of 7.3/arm/virt/tiny/gcc is stored"),
+        (["boot", "7.3/arm/virt/tinny/gcc"], 2, "unknown cell"),
+        (["series", "--arch", "risc"], 2, "unknown series 'risc'"),
+        (["completion", "tcsh"], 2, "tcsh"),
+    ],
+)
+def test_bad_usage_is_one_screen_and_exit_2(
+    words: list[str], code: int, message: str, home: dict[str, str]
+) -> None:
+    done = cli(*words, env=home)
+    assert done.returncode == code
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) < 24
+
+
+@pytest.mark.parametrize("command", ["build", "series"])
+def test_a_path_that_is_no_kernel_is_refused(
+    command: str, home: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "notes").mkdir()
+    done = cli(command, "--kernel", str(tmp_path / "notes"), env=home)
+    assert done.returncode == 2
+    assert "not a Linux kernel source tree" in done.stderr
+    assert str(tmp_path / "notes") in done.stderr
+
+
+def test_a_malformed_matrix_names_file_line_and_key(home: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "matrix.yaml"
+    path.write_text("schema: 1\nkernels: {}\nbords: {}\n")
+    done = cli("build", "--matrix", str(path), env=home)
+    assert done.returncode == 2
+    assert f"{path}:3: bords: unknown key; did you mean boards" in done.stderr
+
+
+def test_missing_tools_are_exit_3_and_name_the_package(
+    home: dict[str, str], tmp_path: Path
+) -> None:
+    empty = tmp_path / "bin"
+    empty.mkdir()
+    for tool in ("sh", "setpriv", "git", "cat"):
+        (empty / tool).symlink_to(subprocess.check_output(["which", tool], text=True).strip())
+    done = cli("build", env={**home, "PATH": str(empty)})
+    # Without dpkg this is no Debian system: the missing program is named where it is used.
+    assert done.returncode == 3
+    assert "no Debian" in done.stderr or "not installed" in done.stderr + done.stdout
+
+
+def test_a_read_only_state_is_infrastructure(home: dict[str, str], tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    done = cli("build", env={**home, "XIPMATRIX_STATE": str(blocked)})
+    assert done.returncode == 3
+    assert str(blocked) in done.stderr or "not installed" in done.stderr
+
+
+def test_schemas_are_json_schema(home: dict[str, str]) -> None:
+    for which in ("matrix", "arch", "series"):
+        schema = json.loads(cli("schema", "--for", which, env=home).stdout)
+        assert schema["type"] == "object"
+        assert schema["properties"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_completes(shell: str, home: dict[str, str]) -> None:
+    assert "_XIPMATRIX_COMPLETE" in cli("completion", shell, env=home).stdout
+    done = cli(
+        env={
+            **home,
+            "_XIPMATRIX_COMPLETE": "bash_complete",
+            "COMP_WORDS": "xipmatrix b",
+            "COMP_CWORD": "1",
+        }
+    )
+    assert done.stdout == "plain,build\nplain,boot\n"
+
+
+def test_clean_removes_what_it_says_and_no_more(home: dict[str, str], tmp_path: Path) -> None:
+    cache, state = tmp_path / "cache", tmp_path / "state"
+    for folder in (
+        cache / "stages" / "build" / "key",
+        cache / "kernels" / "one" / "git",
+        cache / "kernels" / ".partial-two",
+        state / "runs" / "20260101T000000-1",
+        state / "runs" / "20260102T000000-1",
+    ):
+        folder.mkdir(parents=True)
+    assert "would remove" in cli("clean", "--dry-run", env=home).stdout
+    assert (cache / "stages").exists()
+    assert cli("clean", env=home).returncode == 0
+    assert not (cache / "stages").exists()
+    assert not (cache / "kernels" / ".partial-two").exists()
+    assert (cache / "kernels" / "one" / "git").exists()
+    cli("clean", "--runs", "--keep", "1", env=home)
+    assert [path.name for path in (state / "runs").iterdir()] == ["20260102T000000-1"]
+    cli("clean", "--all", env=home)
+    assert not cache.exists()
+    assert not state.exists()

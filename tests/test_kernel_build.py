@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command line on real kernels: smoke, dropped options, full disks, interrupted runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from junitparser import JUnitXml
+
+from conftest import ARM, RISCV, ROOT, TEMPLATES
+from xipmatrix.core.evidence import Verdict
+from xipmatrix.core.files import cache_dir
+from xipmatrix.kernel import KernelTree
+from xipmatrix.matrix.load import Wanted, load_matrix
+from xipmatrix.pipeline import Options, Pipeline
+from xipmatrix.result import Stage
+from xipmatrix.store import Run
+
+pytestmark = pytest.mark.kernel
+BUILD = [sys.executable, "-m", "xipmatrix", "build", "--no-ccache"]
+
+
+@pytest.fixture
+def own_state(tmp_path: Path) -> dict[str, str]:
+    return {**os.environ, "XIPMATRIX_STATE": str(tmp_path / "state")}
+
+
+@pytest.fixture
+def fresh_stages(linux: KernelTree, arm_cell: object, tmp_path: Path) -> Path:
+    """A cache that has the kernel and its source, but no finished stage."""
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    for name in ("kernels", "sources", "apt", "plugin"):
+        if (cache_dir() / name).exists():
+            (cache / name).symlink_to(cache_dir() / name)
+    return cache
+
+
+def test_smoke_passes_and_a_second_run_does_nothing_again(
+    arm_cell: object, own_state: dict[str, str], tmp_path: Path
+) -> None:
+    command = [*BUILD, "--arch", "arm,riscv", "--junit", str(tmp_path / "j.xml"), "--json", "-"]
+    for attempt in range(2):
+        done = subprocess.run(command, env=own_state, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        cells = {cell["cell"]: cell for cell in json.loads(done.stdout)["cells"]}
+        assert {name: cell["verdict"] for name, cell in cells.items()} == {
+            ARM: "pass",
+            RISCV: "pass",
+        }
+        for cell in cells.values():
+            assert all(one["holds"] for one in cell["evidence"])
+            assert cell["figures"]["flash_instructions"] > 1_000_000
+            assert Path(cell["log"]).is_file()
+        if attempt:
+            kept = {s["stage"]: s["cached"] for s in cells[ARM]["stages"]}
+            assert kept["config"] and kept["build"] and kept["boot"]
+    suites = list(JUnitXml.fromfile(str(tmp_path / "j.xml")))
+    assert suites[0].tests == 2
+    assert suites[0].failures == 0
+    shown = subprocess.run(
+        [sys.executable, "-m", "xipmatrix", "show", RISCV],
+        env=own_state,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "holds  in-place" in shown
+
+
+def test_xip_dropped_by_kconfig_is_config_dropped_with_the_culprit(
+    linux: KernelTree, tmp_path: Path
+) -> None:
+    loaded = load_matrix(ROOT / "matrix.yaml", TEMPLATES)
+    (cell,) = loaded.select(Wanted(cells=(ARM,)))
+    # As the trap of KERNEL.md: an option that XIP excludes comes back.
+    board = cell.board_spec.model_copy(
+        update={"config": [*cell.board_spec.config, "CONFIG_ARM_PATCH_IDIV=y"]}
+    )
+    cell = cell.model_copy(update={"board_spec": board, "board": "broken"})
+    options = Options(jobs=1, until=Stage.VERDICT, ccache=False)
+    run = Run(tmp_path)
+    result = Pipeline(loaded, TEMPLATES, run, options, lambda *words: None).run_cell(cell)
+    assert result.verdict is Verdict.CONFIG_DROPPED
+    assert "CONFIG_ARM_PATCH_IDIV: asked for y, got n" in result.reason
+    assert "unmet: depends on !XIP_KERNEL" in result.reason
+    assert Path(result.log).is_file()
+
+
+@pytest.fixture
+def small_disk(fresh_stages: Path) -> Iterator[Path]:
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system takes root")
+    stages = fresh_stages / "stages"
+    stages.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24M", "tmpfs", stages], check=False)
+    if done.returncode:
+        pytest.skip("this machine mounts no tmpfs")
+    yield stages
+    subprocess.run(["umount", "-l", stages], check=True)
+
+
+def test_a_full_disk_is_infrastructure_and_leaves_nothing_half_made(
+    small_disk: Path, fresh_stages: Path, own_state: dict[str, str]
+) -> None:
+    env = {**own_state, "XIPMATRIX_CACHE": str(fresh_stages)}
+    done = subprocess.run(
+        [*BUILD, "--cell", ARM], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3, done.stdout
+    assert "infrastructure" in done.stdout
+    assert "disk is full" in done.stdout
+    assert not list((small_disk / "build").glob("[!.]*[!k]"))
+    assert not list(small_disk.rglob(".partial-*"))
+
+
+def leftovers(marker: Path) -> list[str]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().decode(errors="replace")
+            state = (folder / "stat").read_text().rsplit(")", 1)[1].split()[0]
+        except OSError:
+            continue
+        if str(marker) in words and state != "Z":
+            found.append(words.replace("\0", " "))
+    return found
+
+
+def wait_for_none(marker: Path) -> None:
+    for _ in range(600):
+        if not leftovers(marker):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"still running: {leftovers(marker)}")
+
+
+def test_interrupted_in_every_stage_it_goes_on_and_nothing_is_left_running(
+    fresh_stages: Path, own_state: dict[str, str]
+) -> None:
+    env = {**own_state, "XIPMATRIX_CACHE": str(fresh_stages), "PYTHONUNBUFFERED": "1"}
+    command = [*BUILD, "--cell", ARM]
+    for stage, number in (
+        ("series", signal.SIGINT),
+        ("source", signal.SIGKILL),
+        ("config", signal.SIGINT),
+        ("config", signal.SIGKILL),
+        ("build compiling", signal.SIGINT),
+        ("build compiling", signal.SIGKILL),
+        ("boot", signal.SIGKILL),
+        ("boot", signal.SIGINT),
+    ):
+        with subprocess.Popen(
+            command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            assert process.stdout is not None
+            said = ""
+            for line in process.stdout:
+                said += line
+                if f"{ARM}: {stage}" in line:
+                    break
+            else:
+                raise AssertionError(f"stage '{stage}' never came:\n{said}")
+            time.sleep(1 if "compiling" in stage else 0)
+            process.send_signal(number)
+            said += process.stdout.read()
+            code = process.wait()
+        assert "Traceback" not in said
+        assert code == (130 if number == signal.SIGINT else -number), said
+        wait_for_none(fresh_stages)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "build =" in done.stdout  # what was finished before the last kills is kept
