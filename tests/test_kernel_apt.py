@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import lzma
-import os
 import shutil
 import subprocess
 from email.utils import formatdate
@@ -164,14 +163,15 @@ class Archive:
         arch = subprocess.run(
             ["dpkg", "--print-architecture"], check=True, capture_output=True, text=True
         ).stdout.strip()
-        packed = lzma.compress("\n".join(stanzas).encode())
+        plain = "\n".join(stanzas).encode()
         sums = ""
         for name in ("all", arch):
-            path = suite / "main" / f"binary-{name}" / "Packages.xz"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(packed)
-            digest = hashlib.sha256(packed).hexdigest()
-            sums += f" {digest} {len(packed)} main/binary-{name}/Packages.xz\n"
+            for suffix, data in (("", plain), (".xz", lzma.compress(plain))):
+                path = suite / "main" / f"binary-{name}" / f"Packages{suffix}"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+                digest = hashlib.sha256(data).hexdigest()
+                sums += f" {digest} {len(data)} {path.relative_to(suite)}\n"
         (suite / "Release").write_text(
             f"Origin: Test\nSuite: test\nCodename: test\nArchitectures: all {arch}\n"
             f"Components: main\nDate: {formatdate(usegmt=True)}\nSHA256:\n{sums}"
@@ -223,7 +223,7 @@ def test_an_archive_signed_by_another_key_is_refused(archive: Archive, tmp_path:
     archive.home = other
     archive.gpg("--quick-generate-key", "evil <evil@localhost>", "ed25519", "sign", "never")
     archive.publish()
-    with pytest.raises(InfrastructureError, match="suite test has no linux-source-7.3") as caught:
+    with pytest.raises(InfrastructureError, match=r"suite test has no linux-source-7\.3") as caught:
         obtain("7.3", debian(), tmp_path / "cache", quiet)
     assert "NO_PUBKEY" in str(caught.value) or "not signed" in str(caught.value)
 
@@ -246,4 +246,4 @@ def test_the_real_kernels(name: str) -> None:
     assert tree.release.startswith(f"{name}.")
     source = checkout(tree.git_dir, tree.commit, cache_dir(), print)
     assert (source / "arch" / "riscv" / "Kconfig").is_file()
-    assert len(os.listdir(source)) > 20
+    assert len(list(source.iterdir())) > 20

@@ -176,6 +176,49 @@ def test_interrupted_in_every_stage_it_goes_on_and_nothing_is_left_running(
         assert "Traceback" not in said
         assert code == (130 if number == signal.SIGINT else -number), said
         wait_for_none(fresh_stages)
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "build =" in done.stdout  # what was finished before the last kills is kept
+    # Two runs at once: one boots, the other one waits for it and takes its result.
+    runs = [
+        subprocess.Popen(
+            command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for _ in range(2)
+    ]
+    for process in runs:
+        said = process.communicate()[0]
+        assert process.returncode == 0, said
+        assert "1 cells: 1 pass" in said
+        assert "build =" in said  # what was finished before the last kills is kept
+
+
+def test_a_missing_qemu_is_our_fault_not_the_kernels(arm_cell: object, tmp_path: Path) -> None:
+    matrix = (ROOT / "matrix.yaml").read_text()
+    path = tmp_path / "matrix.yaml"
+    path.write_text(matrix.replace("binary: qemu-system-arm", "binary: qemu-system-missing"))
+    env = {**os.environ, "XIPMATRIX_STATE": str(tmp_path / "state")}
+    done = subprocess.run(
+        [*BUILD, "--cell", ARM, "--matrix", str(path)],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3, done.stdout
+    assert "'qemu-system-missing' is not installed" in done.stdout
+    assert f"--matrix {path} --cell" in done.stdout
+
+
+def test_a_flash_that_is_too_small_says_by_how_much(arm_cell: object, tmp_path: Path) -> None:
+    matrix = (ROOT / "matrix.yaml").read_text()
+    path = tmp_path / "matrix.yaml"
+    path.write_text(matrix.replace("size: 64M, unit: 0", "size: 1M, unit: 0", 1))
+    env = {**os.environ, "XIPMATRIX_STATE": str(tmp_path / "state")}
+    done = subprocess.run(
+        [*BUILD, "--cell", ARM, "--matrix", str(path)],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout
+    assert "image-invalid" in done.stdout
+    assert "bytes too many" in done.stdout

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -65,8 +64,8 @@ def test_the_next_commit_shares_files_but_no_change(tmp_path: Path) -> None:
     assert second != first
     assert tracked(second) == tracked(mine)
     assert fingerprint(first) == before
-    assert os.path.samefile(first / "Makefile", second / "Makefile")
-    assert not os.path.samefile(first / "init" / "main.c", second / "init" / "main.c")
+    assert (first / "Makefile").samefile(second / "Makefile")
+    assert not (first / "init/main.c").samefile(second / "init/main.c")
 
 
 def test_a_change_by_hand_is_noticed_and_not_passed_on(tmp_path: Path) -> None:

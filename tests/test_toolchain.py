@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Compilers and builds: what is missing or breaks is named, and nobody else is blamed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from machine_support import make_cell
+from xipmatrix.build import compile as compiling
+from xipmatrix.build import toolchain
+from xipmatrix.core.errors import InfrastructureError, UsageError
+from xipmatrix.core.evidence import CellFailure, Verdict
+from xipmatrix.machine import qemu
+
+
+def test_a_missing_compiler_names_its_package() -> None:
+    cell = make_cell(
+        arch={
+            "tuxmake_arch": "hexagon",
+            "toolchains": {"gcc": {"packages": ["gcc-hexagon-linux-gnu"]}},
+        }
+    )
+    with pytest.raises(InfrastructureError, match=r"hexagon.*-gcc' is not installed") as caught:
+        toolchain.of_cell(cell)
+    assert caught.value.hint == "apt-get install gcc-hexagon-linux-gnu"
+
+
+def test_an_architecture_that_tuxmake_does_not_know() -> None:
+    with pytest.raises(UsageError, match="tuxmake does not know"):
+        toolchain.of_cell(make_cell(arch={"tuxmake_arch": "z80"}))
+
+
+def test_a_missing_qemu_is_infrastructure() -> None:
+    with pytest.raises(InfrastructureError, match="'qemu-system-z80' is not installed"):
+        qemu.version("qemu-system-z80")
+
+
+def test_the_first_error_of_a_log() -> None:
+    log = "CC a.o\nb.c:3:5: error: 'x' undeclared\n    3 |  x;\n      |  ^\nmake: *** Error 2\n"
+    assert compiling.first_error(log, "") == (
+        "b.c:3:5: error: 'x' undeclared\n    3 |  x;\n      |  ^"
+    )
+    linked = "LD vmlinux\nriscv64-linux-gnu-ld: head.o: undefined reference to `_etext'\n"
+    assert "undefined reference" in compiling.first_error(linked, "")
+    assert compiling.first_error("", "tuxmake's own words") == "tuxmake's own words"
+
+
+FAKE_TUXMAKE = """\
+import json, pathlib, sys
+out = pathlib.Path(sys.argv[sys.argv.index("-o") + 1])
+out.mkdir()
+(out / "build.log").write_text({log!r})
+targets = {{"xipkernel": {{"status": {status!r}}}}}
+(out / "metadata.json").write_text(json.dumps({{"results": {{"targets": targets}}}}))
+sys.exit({code})
+"""
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "log", "verdict"),
+    [
+        # The trap: skipped, and exit status 0 all the same.
+        ("SKIP", 0, "", Verdict.CONFIG_DROPPED),
+        ("FAIL", 1, "a.c:1:1: error: no\n", Verdict.BUILD_FAILED),
+        ("FAIL", 0, "a.c:1:1: error: no\n", Verdict.BUILD_FAILED),
+        ("PASS", 0, "", Verdict.BUILD_FAILED),  # says so, and left no image
+    ],
+)
+def test_neither_exit_status_nor_status_is_believed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    status: str,
+    code: int,
+    log: str,
+    verdict: Verdict,
+) -> None:
+    build_with(tmp_path, monkeypatch, status, code, log)
+    with pytest.raises(CellFailure) as caught:
+        build(tmp_path)
+    assert caught.value.verdict is verdict
+    if log:
+        assert "a.c:1:1: error: no" in caught.value.reason
+
+
+def test_a_full_disk_in_a_build_is_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = "fatal error: error writing to a.o: No space left on device\n"
+    build_with(tmp_path, monkeypatch, "FAIL", 1, log)
+    with pytest.raises(InfrastructureError, match="disk is full"):
+        build(tmp_path)
+
+
+def build_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str, code: int, log: str
+) -> None:
+    module = tmp_path / "modules" / "tuxmake"
+    module.mkdir(parents=True)
+    (module / "__init__.py").touch()
+    (module / "__main__.py").write_text(FAKE_TUXMAKE.format(status=status, code=code, log=log))
+    monkeypatch.setenv("PYTHONPATH", str(module.parent))
+
+
+def build(tmp_path: Path) -> None:
+    tools = toolchain.Toolchain("gcc", "arm", (("ARCH", "arm"),), "gcc", "gcc 12")
+    work = tmp_path / "work"
+    work.mkdir()
+    compiling.build_kernel(
+        make_cell(), tmp_path, tools, tmp_path / "config", work, jobs=1, timeout=60, ccache=False
+    )
