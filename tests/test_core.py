@@ -140,7 +140,7 @@ def test_a_lock_is_waited_for_and_said(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert order == ["first", "second"]
-    assert said == ["waiting for another run that is making the thing"]
+    assert said == ["waiting for another cell or run that makes the thing"]
 
 
 def test_stage_cache_keeps_successes_only(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from kernel_trees import (
     make_tree,
     sha256,
 )
+from xipmatrix.core import run
 from xipmatrix.core.errors import InfrastructureError, UsageError, XipmatrixError
 from xipmatrix.core.files import quiet
 from xipmatrix.core.git import Repository
@@ -268,6 +269,36 @@ def test_an_unknown_ref_offers_the_nearest(tmp_path: Path) -> None:
         obtain("x", spec, tmp_path / "cache", quiet)
 
 
+def test_a_shallow_repository_of_the_user(tmp_path: Path) -> None:
+    mine = make_repository(tmp_path / "mine")
+    for number in range(3):
+        git(mine, "commit", "-q", "--allow-empty", "-m", str(number))
+    git(tmp_path, "clone", "-q", "--depth=2", f"file://{mine}", str(tmp_path / "shallow"))
+    before = fingerprint(tmp_path / "shallow")
+    for provider in (
+        {"git": {"url": str(tmp_path / "shallow"), "ref": "HEAD"}},
+        {"path": {"path": str(tmp_path / "shallow")}},
+    ):
+        tree = obtain("x", kernel(provider), tmp_path / "cache", quiet)
+        assert tree.commit == git(mine, "rev-parse", "HEAD")
+    assert fingerprint(tmp_path / "shallow") == before
+
+
+def test_the_next_commit_of_the_user_is_fetched_too(tmp_path: Path) -> None:
+    mine = make_repository(tmp_path / "mine")
+    spec = kernel({"git": {"url": str(mine), "ref": "main"}})
+    first = obtain("x", spec, tmp_path / "cache", quiet)
+    (mine / "init" / "main.c").write_text("int next;\n")
+    git(mine, "commit", "-q", "-a", "-m", "next")
+    second = obtain("x", spec, tmp_path / "cache", quiet)
+    assert second.git_dir == first.git_dir
+    assert Repository(second.git_dir).text(f"{second.commit}:init/main.c") == "int next;\n"
+    assert Repository(first.git_dir).text(f"{first.commit}:init/main.c") == "int main;\n"
+    # The user's repository may go: what was fetched is ours.
+    (mine / ".git").rename(tmp_path / "gone")
+    assert Repository(second.git_dir).run("fsck", "--full").ok
+
+
 def test_a_ref_that_looks_like_an_option_is_no_option(tmp_path: Path) -> None:
     mine = make_repository(tmp_path / "mine")
     for url in (str(mine), f"file://{mine}"):
@@ -361,13 +392,20 @@ def test_a_plain_folder_follows_its_changes(tmp_path: Path) -> None:
     assert not {"init/main.c", "scripts/run.sh", "init/main.o", "vmlinux"} & set(listed)
 
 
-def test_debians_gitignore_does_not_hide_the_kernel(tmp_path: Path) -> None:
+@pytest.mark.parametrize("repository", [False, True])
+def test_debians_gitignore_does_not_hide_the_kernel(tmp_path: Path, repository: bool) -> None:
     source = make_tree(tmp_path / "source")
+    if repository:
+        git(source, "init", "-q")
+        git(source, "add", "-A")
+        git(source, "commit", "-q", "-m", "base")
+        (source / "init" / "new.c").write_text("int new;\n")
     add_build_products(source)
     (source / ".gitignore").write_text(".*\n*.o\n/vmlinux\n/include/generated/\n/*\n!/debian/\n")
     tree = obtain("x", kernel({"path": {"path": str(source)}}), tmp_path / "cache", quiet)
     listed = set(files_of(tree.git_dir, tree.commit))
     assert {"Makefile", ".gitignore", "init/main.c"} <= listed
+    assert ("init/new.c" in listed) == repository
     assert not {"init/main.o", "vmlinux", ".config", "include/generated/autoconf.h"} & listed
 
 
@@ -476,6 +514,18 @@ def test_a_killed_import_is_made_again(tmp_path: Path) -> None:
     assert tree.release == "7.3.4"
     assert Repository(tree.git_dir).run("fsck", "--full").ok
     assert not half_made(cache)
+
+
+def test_ctrl_c_is_no_fault_of_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = make_tarball(tmp_path / "linux.tar", make_tree(tmp_path / "source"))
+    spec = kernel(tarball(archive, sha256(archive)))
+    # What stop_all() leaves: children that ended without having finished.
+    monkeypatch.setattr(run, "stopping", lambda: True)
+    with pytest.raises(KeyboardInterrupt):
+        obtain("7.3", spec, tmp_path / "cache", quiet)
+    monkeypatch.undo()
+    assert not half_made(tmp_path / "cache")
+    assert obtain("7.3", spec, tmp_path / "cache", quiet).release == "7.3.4"
 
 
 def test_two_at_once_make_it_once(tmp_path: Path) -> None:

@@ -30,7 +30,9 @@ OTHERS = {
     "sudo": 'echo "sudo $*" >>"$FAKE_LOG"; "$@"',
     "apt-cache": "exit 1",
     "apt-get": """echo "apt-get $*" >>"$FAKE_LOG"
-case "$*" in *install*) [ -z "${FAKE_APT_FAILS-}" ] || exit 100; cp "$FAKE_GIT" "$FAKE_BIN/git" ;; esac""",
+case "$*" in
+*install*) [ -z "${FAKE_APT_FAILS-}" ] || exit 100; cp "$FAKE_GIT" "$FAKE_BIN/git" ;;
+esac""",
 }
 
 Start = Callable[..., subprocess.CompletedProcess[str]]

@@ -121,6 +121,11 @@ def test_conjunction_puts_parentheses_only_where_needed() -> None:
     assert conjunction("A || B", "!X") == "(A || B) && !X"
     assert conjunction("(A || B)", "!X") == "(A || B) && !X"
     assert conjunction("(A) || (B)", "!X") == "((A) || (B)) && !X"
+    assert conjunction("A && (B || C)", "!X") == "A && (B || C) && !X"
+
+
+def test_a_form_feed_ends_no_line() -> None:
+    assert apply("a\fb\nc\n", "x", do="insert-after", anchor="c") == "a\fb\nc\nx\n"
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,14 @@ def test_generic_is_the_base_of_the_others(tmp_path: Path, kernel: KernelTree) -
     assert text_at(kernel, states["toy"].tip, "generic.txt") == "x\n"
 
 
+def test_a_patch_without_edits_for_this_kernel_is_no_empty_commit(
+    tmp_path: Path, kernel: KernelTree
+) -> None:
+    data = series()
+    data["patches"][0]["edits"][0]["when"] = {"kernel": "<7.0"}
+    assert len(apply_all(sources(write(tmp_path, data)), kernel)["toy"].commits) == 1
+
+
 def test_conditions_choose_edits_and_patches(tmp_path: Path, kernel: KernelTree) -> None:
     data = series()
     data["patches"][0]["when"] = {"kernel": "<7.0"}

@@ -79,6 +79,14 @@ class Prepared:
 
 
 @dataclass
+class _Clock:
+    """What a stage reports about itself; `waited` in seconds, for other cells' compilers."""
+
+    cached: bool = False
+    waited: float = 0.0
+
+
+@dataclass
 class Pipeline:
     """What the cells of one run share."""
 
@@ -120,16 +128,16 @@ class Pipeline:
         return result
 
     @contextmanager
-    def _stage(self, cell: Cell, result: CellResult, stage: Stage) -> Iterator[list[bool]]:
-        """Time a stage; the block sets the yielded flag where the result was kept before."""
+    def _stage(self, cell: Cell, result: CellResult, stage: Stage) -> Iterator[_Clock]:
+        """Time a stage; the block says what was kept from before, and what it only waited."""
         self.tell(cell.id, str(stage), "")
-        cached = [False]
+        clock = _Clock()
         began = time.monotonic()
         try:
-            yield cached
+            yield clock
         finally:
-            seconds = round(time.monotonic() - began, 2)
-            result.stages.append(StageRecord(stage, seconds, cached[0]))
+            seconds = round(time.monotonic() - began - clock.waited, 2)
+            result.stages.append(StageRecord(stage, seconds, clock.cached))
 
     def _stages_of(self, cell: Cell, result: CellResult, folder: Path) -> None:
         until = list(Stage).index(self.options.until)
@@ -153,15 +161,15 @@ class Pipeline:
             return
         toolchain = toolchains.of_cell(cell)
         result.versions["compiler"] = toolchain.version
-        with self._stage(cell, result, Stage.CONFIG) as cached:
+        with self._stage(cell, result, Stage.CONFIG) as clock:
             config = self._config(cell, prepared, source, toolchain, folder)
-            cached[0] = config.cached
+            clock.cached = config.cached
         result.paths |= {"source": str(source), "config": str(config.folder / "config")}
         if not wanted(Stage.BUILD):
             return
-        with self._stage(cell, result, Stage.BUILD) as cached:
-            kept = self._build(cell, prepared, source, toolchain, config, folder)
-            cached[0] = kept.cached
+        with self._stage(cell, result, Stage.BUILD) as clock:
+            kept = self._build(cell, prepared, source, toolchain, config, folder, clock)
+            clock.cached = kept.cached
         built = compiling.built(kept.folder)
         result.log = str(kept.folder / "tuxmake" / "build.log")
         result.paths |= {
@@ -182,9 +190,9 @@ class Pipeline:
             raise CellFailure(early.verdict, early.reason, log=result.log)
         if not wanted(Stage.BOOT):
             return
-        with self._stage(cell, result, Stage.BOOT) as cached:
+        with self._stage(cell, result, Stage.BOOT) as clock:
             kept = self._boot(cell, built, kept, result, folder)
-            cached[0] = kept.cached
+            clock.cached = kept.cached
         result.verdict = Verdict.PASS
 
     def built(self, result: CellResult) -> compiling.Built:
@@ -238,7 +246,11 @@ class Pipeline:
                 raise CellFailure(Verdict.SERIES_CONFLICT, found.detail)
 
     def _say(self, cell: Cell) -> Say:
-        return lambda text: self.tell(cell.id, "waiting" if "waiting" in text else "working", text)
+        def say(text: str) -> None:
+            waits = text.startswith("waiting ")
+            self.tell(cell.id, "waiting" if waits else "working", text.removeprefix("waiting "))
+
+        return say
 
     def source(self, cell: Cell, prepared: Prepared) -> Path:
         """The source folder that `cell` is built from: only to be read."""
@@ -304,12 +316,15 @@ class Pipeline:
         toolchain: Toolchain,
         config: Kept,
         folder: Path,
+        clock: _Clock,
     ) -> Kept:
         target = "xipkernel"
         device_tree = cell.board_spec.device_tree
 
         def make(work: Path) -> None:
+            began = time.monotonic()
             with self._build_slot:
+                clock.waited = time.monotonic() - began
                 self.tell(cell.id, str(Stage.BUILD), "compiling")
                 try:
                     compiling.build_kernel(

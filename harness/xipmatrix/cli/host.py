@@ -25,6 +25,7 @@ def doctor_command() -> int:
     from rich.text import Text
 
     from ..core.host import doctor
+    from ..kernel import source_checks
     from ..report.terminal import make_console
 
     loaded, _ = load(project_dir() / "matrix.yaml", ())
@@ -32,7 +33,8 @@ def doctor_command() -> int:
     good = True
     boards = [board for found in loaded.matrix.boards.values() for board in found.values()]
     binaries = [board.qemu.binary for board in boards]
-    for check in doctor(loaded.archs.values(), cache_dir(), binaries):
+    checks = doctor(loaded.archs.values(), cache_dir(), binaries)
+    for check in [*checks, *source_checks(loaded.kernels, cache_dir())]:
         mark = Text("ok   ", style="green") if check.ok else Text("FAIL ", style="bold red")
         console.print(mark + Text(f"{check.name}: {check.detail}", style="default"))
         if not check.ok and check.fix:

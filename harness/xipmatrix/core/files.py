@@ -102,7 +102,7 @@ def locked(path: Path, say: Say = quiet, what: str = "") -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        say(f"waiting for another run that is making {what or path.name}")
+        say(f"waiting for another cell or run that makes {what or path.name}")
         lock.acquire()
     try:
         yield

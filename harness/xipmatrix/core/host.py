@@ -24,7 +24,7 @@ from .progress import Throttle
 PACKAGES = Path(__file__).parents[1] / "data" / "packages.yaml"
 _QUIET = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
 _GIB = 1 << 30
-_ROOM = 15 * _GIB  # two kernels with their source folders, and one large build
+_ROOM = 8 * _GIB  # two kernels with their source folders (4.1 GB), and the builds
 _MEMORY = 2 * _GIB
 
 

@@ -75,7 +75,10 @@ def run_watched(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> tuple[int, str]:
-    """Run a child, calling `tick` five times a second; its exit status and last words."""
+    """Run a child, calling `tick` five times a second; its exit status and last words.
+
+    Raises KeyboardInterrupt where the child was ended by a Ctrl-C.
+    """
     with (
         memory_file() as output,
         run.start(argv, cwd=cwd, env=env, stdout=output.fileno()) as process,
@@ -83,6 +86,8 @@ def run_watched(
         while True:
             try:
                 process.wait(0.2)
+                if run.stopping():
+                    raise KeyboardInterrupt
                 return process.returncode, last_words(output)
             except subprocess.TimeoutExpired:
                 tick()

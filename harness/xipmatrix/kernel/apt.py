@@ -92,6 +92,26 @@ def debian_mirror(targets: list[Target], os_release: dict[str, str]) -> Target |
     return best if best is not None and fits(best) else None
 
 
+def system_mirror(suite: str) -> Target:
+    """The system's Debian mirror. Raises InfrastructureError, naming `suite`, if there is none."""
+    shape = "|".join(f"$({field})" for field in _FIELDS)
+    run.need_tool("apt-get", "apt")
+    listed = run.run(["apt-get", "indextargets", "--format", shape], merge_stderr=False)
+    mirror = debian_mirror(parse_targets(listed.output), os_release())
+    if mirror is None:
+        raise InfrastructureError(
+            f"this system's apt sources name no Debian mirror, so suite {suite} "
+            "cannot be reached through them"
+        )
+    return mirror
+
+
+def suite_url(suite: str) -> str:
+    """The address of a suite's InRelease file; for 'system' that of the mirror itself."""
+    mirror = system_mirror(suite).uri.rstrip("/")
+    return mirror if suite == SYSTEM else f"{mirror}/dists/{suite}/InRelease"
+
+
 def os_release(path: Path = Path("/etc/os-release")) -> dict[str, str]:
     """ID, VERSION_CODENAME and the like of this system; empty where the file is missing."""
     try:
@@ -126,14 +146,7 @@ class Apt:
         write_atomic(folder / "apt.conf", conf)
 
     def _source_line(self) -> str:
-        shape = "|".join(f"$({field})" for field in _FIELDS)
-        listed = run.run(["apt-get", "indextargets", "--format", shape], merge_stderr=False)
-        mirror = debian_mirror(parse_targets(listed.output), os_release())
-        if mirror is None:
-            raise InfrastructureError(
-                f"this system's apt sources name no Debian mirror, so suite {self.suite} "
-                "cannot be reached through them"
-            )
+        mirror = system_mirror(self.suite)
         key = mirror.signed_by
         if not key.startswith("/"):
             found = [p for name in _KEYRINGS if (p := Path("/usr/share/keyrings") / name).is_file()]

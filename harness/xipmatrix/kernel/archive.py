@@ -48,7 +48,8 @@ def import_tar(command: str, into: Repository, say: Say) -> str:
     """Import the tar that the shell pipeline `command` writes; returns the id of its tree.
 
     The archive's one top folder is dropped. Raises InfrastructureError where a program
-    fails or the archive is damaged; no ref names what was imported by then.
+    fails or the archive is damaged, KeyboardInterrupt where a Ctrl-C ended them; no ref
+    names what was imported by then.
     """
     problem = ""
     with contextlib.ExitStack() as stack:
@@ -86,6 +87,8 @@ def import_tar(command: str, into: Repository, say: Say) -> str:
         # reader that went away is itself the cause of what the unpacker says.
         if unpacker.wait() != 0 and not broken:
             problem = last_words(unpack_log) or problem or f"{command}: {how_it_ended(unpacker)}"
+    if run.stopping():
+        raise KeyboardInterrupt
     if problem:
         raise InfrastructureError(problem, where=into.git_dir)
     tree = into.git("rev-parse", f"{_REF}^{{tree}}")

@@ -23,7 +23,7 @@ from ..core.files import Say, complete_dir, key_of, locked
 from ..core.git import Repository
 from ..core.progress import Throttle, megabytes, run_watched
 from ..matrix.model import Git
-from .places import sweep
+from .places import SOURCE_DATE, sweep
 from .tree import release_of_folder
 
 # Safe to leave the user's configuration on: it holds safe.directory, proxies, credentials.
@@ -33,7 +33,6 @@ _READING = {
     "GIT_NO_LAZY_FETCH": "1",
     "LC_ALL": "C.UTF-8",
 }
-_DATE = "2000-01-01T00:00:00+0000"
 # Above this size git writes blobs straight into one pack, instead of 90,000 files.
 _PACKING = ("-c", "core.bigFileThreshold=1")
 # Dot files of a kernel's source: .gitignore ignores all others. Debian's copy lost these lines.
@@ -159,7 +158,9 @@ def _fetch(url: str, ref: str, ours: Repository, say: Say) -> str:
 
     words = ours.argv(
         *("-c", "protocol.version=2", "fetch", "--depth=1", "--no-tags", "--no-write-fetch-head"),
-        *(_QUICK_PACKS, "--", url, f"+{ref}:{kept}"),
+        # A server may allow nothing but its own words for this.
+        *((_QUICK_PACKS,) if url.startswith("/") else ()),
+        *("--", url, f"+{ref}:{kept}"),
     )
     status, said = run_watched(words, tick, env=_READING)
     if status != 0:
@@ -197,7 +198,7 @@ def from_folder(path: Path, kernels: Path, say: Say) -> tuple[str, Repository, s
         commit = ours.commit_tree(
             tree,
             "The source tree as it is on disk\n",
-            date=_DATE,
+            date=SOURCE_DATE,
             parents=(head,) if head else (),
         )
         changed = f"{head[:12]} with uncommitted changes" if head else "no git repository"
@@ -220,10 +221,9 @@ def _add_changes(
         ours.git("read-tree", head, env=env)
     # What is staged has its blob in the user's repository only: read it from disk again.
     staged = ours.raw("diff-index", "--cached", "--name-only", "-z", head, env=env, cwd=folder)
-    for how in ("--force-remove", "--add"):
-        words = (*_PACKING, "update-index", how, "--remove", "-z", "--stdin")
-        ours.git(*words, env=env, cwd=folder, input_bytes=staged)
-    ours.git(*_PACKING, "add", "-A", "--", ".", env=env, cwd=folder)
+    _update(ours, env, folder, "--force-remove", staged)
+    _update(ours, env, folder, "--add", staged)
+    _update(ours, env, folder, "--add", _listed(ours, env, folder, "--others", "--modified"))
 
 
 def _add_plain(folder: Path, ours: Repository, env: dict[str, str]) -> None:
@@ -231,20 +231,24 @@ def _add_plain(folder: Path, ours: Repository, env: dict[str, str]) -> None:
     index = Path(env["GIT_INDEX_FILE"])
     if index.exists() and not ours.run("ls-files", "--", "Makefile", env=env).ok:
         index.unlink()
+    _update(
+        ours, env, folder, "--force-remove", _listed(ours, env, folder, "--ignored", "--cached")
+    )
+    _update(ours, env, folder, "--add", _listed(ours, env, folder, "--others", "--modified"))
+
+
+def _update(ours: Repository, env: dict[str, str], folder: Path, how: str, names: bytes) -> None:
+    words = (*_PACKING, "update-index", how, "--remove", "-z", "--stdin")
+    ours.git(*words, env=env, cwd=folder, input_bytes=names)
+
+
+def _listed(ours: Repository, env: dict[str, str], folder: Path, *which: str) -> bytes:
+    """The files of `folder` that git sorts so by its .gitignore files, each ended by NUL."""
     excludes = ["--exclude-per-directory=.gitignore"]
     if ours.run("check-ignore", "-q", "--no-index", "Makefile", env=env, cwd=folder).ok:
         text = (folder / ".gitignore").read_text(errors="replace")
         excludes += [f"--exclude={pattern}" for pattern in top_patterns(text)]
-
-    def listed(*which: str) -> bytes:
-        return ours.raw("ls-files", "-z", *which, *excludes, env=env, cwd=folder)
-
-    def update(how: str, names: bytes) -> None:
-        words = (*_PACKING, "update-index", how, "--remove", "-z", "--stdin")
-        ours.git(*words, env=env, cwd=folder, input_bytes=names)
-
-    update("--force-remove", listed("--ignored", "--cached"))
-    update("--add", listed("--others", "--modified"))
+    return ours.raw("ls-files", "-z", *which, *excludes, env=env, cwd=folder)
 
 
 def top_patterns(gitignore: str) -> list[str]:

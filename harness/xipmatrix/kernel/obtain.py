@@ -25,10 +25,10 @@ def obtain(name: str, spec: Kernel, cache: Path, say: Say) -> KernelTree:
     """
     cache = cache.absolute()
     with names_full_disk(cache):
-        found = _kept(spec, cache)
+        found = kept(spec, cache)
         if found is None:
             with locked(cache / "kernels" / f"{key_of(spec.model_dump())}", say, f"Linux {name}"):
-                found = _kept(spec, cache) or _provided(name, spec, cache, say)
+                found = kept(spec, cache) or _provided(name, spec, cache, say)
     repository = Repository(found.git_dir)
     return KernelTree(
         name=name,
@@ -75,7 +75,7 @@ def _keep(provider: Provider, found: Found, cache: Path) -> None:
     write_json(_note(provider, cache), asdict(found))
 
 
-def _kept(spec: Kernel, cache: Path) -> Found | None:
+def kept(spec: Kernel, cache: Path) -> Found | None:
     """What an earlier run got, unless a provider that may have changed stands before it."""
     for provider in spec.providers:
         if not is_fixed(provider):

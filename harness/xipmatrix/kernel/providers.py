@@ -17,12 +17,10 @@ from .apt import Apt
 from .archive import import_tar, unpack_deb, unpack_tarball
 from .download import fetch_tarball
 from .local import from_folder, from_repository
-from .places import sweep
+from .places import SOURCE_DATE, sweep
 from .tree import release_of_commit
 
 BASE = "refs/heads/base"
-# The same everywhere, so that a source has the same commit id everywhere.
-_DATE = "2000-01-01T00:00:00+0000"
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ def _import(place: Path, command: str, identity: str, origin: str, say: Say) -> 
                 tree = import_tar(command, repository, say)
                 release = release_of_commit(repository, tree, identity)
                 commit = repository.commit_tree(
-                    tree, f"Linux {release}\n\n{identity}\n", date=_DATE
+                    tree, f"Linux {release}\n\n{identity}\n", date=SOURCE_DATE
                 )
                 repository.git("update-ref", BASE, commit)
                 say(f"imported Linux {release}")

@@ -49,8 +49,8 @@ def apply_edit(edit: AnyEdit, old: str | None, text: str) -> str:
         return _ended(text)
     if old is None:
         raise AnchorError("the file does not exist", edit.file, [])
-    lines = old.splitlines()
-    new = _ended(text).splitlines()
+    lines = _lines(old)
+    new = _lines(_ended(text))
     match edit:
         case Append():
             lines += new
@@ -78,6 +78,12 @@ def apply_edit(edit: AnyEdit, old: str | None, text: str) -> str:
             # Kconfig separates entries by one blank line.
             lines[at:at] = [*new, ""] if edit.before else ["", *new]
     return "\n".join(lines) + "\n"
+
+
+def _lines(text: str) -> list[str]:
+    # Not splitlines(): kernel files hold form feeds, which end no line for git and cc.
+    lines = text.split("\n")
+    return lines[:-1] if not lines[-1] else lines
 
 
 def _ended(text: str) -> str:
@@ -184,18 +190,17 @@ def entry_span(lines: list[str], symbol: str) -> tuple[int, int]:
 
 def conjunction(old: str, new: str) -> str:
     """`old` && `new` as Kconfig expression, with parentheses only where needed."""
-    left = f"({old})" if "||" in old and not _enclosed(old) else old
-    right = f"({new})" if "||" in new and not _enclosed(new) else new
-    return f"{left} && {right}"
+    return " && ".join(f"({part})" if _has_open_or(part) else part for part in (old, new))
 
 
-def _enclosed(text: str) -> bool:
+def _has_open_or(text: str) -> bool:
+    """Whether `||` stands outside all parentheses."""
     depth = 0
     for at, char in enumerate(text):
         depth += {"(": 1, ")": -1}.get(char, 0)
-        if depth == 0 and at < len(text) - 1:
-            return False
-    return text.startswith("(")
+        if depth == 0 and text.startswith("||", at):
+            return True
+    return False
 
 
 def _select(edit: Select, lines: list[str]) -> None:

@@ -160,7 +160,8 @@ def apply_series(source: Source, kernel: KernelTree, base: str) -> Applied:
             if not holds(patch.when, kernel.release, tree):
                 continue
             _apply_patch(source, patch, number, kernel, tree)
-            commits.append(tree.commit_changes(_message(series, patch), series.date))
+            if tree.changed:
+                commits.append(tree.commit_changes(_message(series, patch), series.date))
     except SeriesConflict as error:
         return nothing(State.CONFLICT, detail=str(error))
     return Applied(source.name, State.APPLIES, base, tree.commit, tuple(commits))
