@@ -28,6 +28,10 @@ pytestmark = pytest.mark.kernel
 BUILD = [sys.executable, "-m", "xipmatrix", "build", "--no-ccache"]
 
 
+def build(*words: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*BUILD, *words], env=env, capture_output=True, text=True, check=False)
+
+
 @pytest.fixture
 def own_state(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "XIPMATRIX_STATE": str(tmp_path / "state")}
@@ -47,9 +51,9 @@ def fresh_stages(linux: KernelTree, arm_cell: object, tmp_path: Path) -> Path:
 def test_smoke_passes_and_a_second_run_does_nothing_again(
     arm_cell: object, own_state: dict[str, str], tmp_path: Path
 ) -> None:
-    command = [*BUILD, "--arch", "arm,riscv", "--junit", str(tmp_path / "j.xml"), "--json", "-"]
+    words = ("--arch", "arm,riscv", "--junit", str(tmp_path / "j.xml"), "--json", "-")
     for attempt in range(2):
-        done = subprocess.run(command, env=own_state, capture_output=True, text=True, check=False)
+        done = build(*words, env=own_state)
         assert done.returncode == 0, done.stdout + done.stderr
         cells = {cell["cell"]: cell for cell in json.loads(done.stdout)["cells"]}
         assert {name: cell["verdict"] for name, cell in cells.items()} == {
@@ -112,9 +116,7 @@ def test_a_full_disk_is_infrastructure_and_leaves_nothing_half_made(
     small_disk: Path, fresh_stages: Path, own_state: dict[str, str]
 ) -> None:
     env = {**own_state, "XIPMATRIX_CACHE": str(fresh_stages)}
-    done = subprocess.run(
-        [*BUILD, "--cell", ARM], env=env, capture_output=True, text=True, check=False
-    )
+    done = build("--cell", ARM, env=env)
     assert done.returncode == 3, done.stdout
     assert "infrastructure" in done.stdout
     assert "disk is full" in done.stdout
@@ -190,35 +192,25 @@ def test_interrupted_in_every_stage_it_goes_on_and_nothing_is_left_running(
         assert "build =" in said  # what was finished before the last kills is kept
 
 
-def test_a_missing_qemu_is_our_fault_not_the_kernels(arm_cell: object, tmp_path: Path) -> None:
+def test_a_missing_qemu_is_our_fault_not_the_kernels(
+    arm_cell: object, own_state: dict[str, str], tmp_path: Path
+) -> None:
     matrix = (ROOT / "matrix.yaml").read_text()
     path = tmp_path / "matrix.yaml"
     path.write_text(matrix.replace("binary: qemu-system-arm", "binary: qemu-system-missing"))
-    env = {**os.environ, "XIPMATRIX_STATE": str(tmp_path / "state")}
-    done = subprocess.run(
-        [*BUILD, "--cell", ARM, "--matrix", str(path)],
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = build("--cell", ARM, "--matrix", str(path), env=own_state)
     assert done.returncode == 3, done.stdout
     assert "'qemu-system-missing' is not installed" in done.stdout
     assert f"--matrix {path} --cell" in done.stdout
 
 
-def test_a_flash_that_is_too_small_says_by_how_much(arm_cell: object, tmp_path: Path) -> None:
+def test_a_flash_that_is_too_small_says_by_how_much(
+    arm_cell: object, own_state: dict[str, str], tmp_path: Path
+) -> None:
     matrix = (ROOT / "matrix.yaml").read_text()
     path = tmp_path / "matrix.yaml"
     path.write_text(matrix.replace("size: 64M, unit: 0", "size: 1M, unit: 0", 1))
-    env = {**os.environ, "XIPMATRIX_STATE": str(tmp_path / "state")}
-    done = subprocess.run(
-        [*BUILD, "--cell", ARM, "--matrix", str(path)],
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = build("--cell", ARM, "--matrix", str(path), env=own_state)
     assert done.returncode == 1, done.stdout
     assert "image-invalid" in done.stdout
     assert "bytes too many" in done.stdout

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import json
-import secrets
 import shutil
 import threading
 import time
@@ -20,32 +19,30 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-from . import __version__
-from .build import compile as compiling
-from .build import config as configuring
-from .build import toolchain as toolchains
-from .build.kconfig import parse_config
-from .build.toolchain import Toolchain
-from .core.errors import InfrastructureError, XipmatrixError
-from .core.evidence import CellFailure, Evidence, Verdict
-from .core.files import Say, cache_dir, remove, write_json
-from .flash import FlashImage, make_flash
-from .image import static_evidence
-from .kernel import KernelTree, checkout, obtain
-from .machine.boot import boot
-from .machine.console import Limits
-from .machine.init import SOURCE as INIT_SOURCE
-from .machine.init import build_init
-from .machine.init.cpio import make_cpio
-from .machine.qemu import version as qemu_version
-from .machine.result import BootResult
-from .matrix.load import LoadedMatrix
-from .matrix.model import Cell
-from .result import CellResult, Stage, StageRecord
-from .series.engine import Applied, Source, State, apply_all, sources
-from .stagecache import Kept, StageCache
-from .store import Run
-from .verdict import Judgement, decide, judge
+from .. import __version__
+from ..build import compile as compiling
+from ..build import config as configuring
+from ..build import toolchain as toolchains
+from ..build.kconfig import parse_config
+from ..build.toolchain import Toolchain
+from ..core.errors import InfrastructureError, XipmatrixError
+from ..core.evidence import CellFailure, Evidence, Verdict
+from ..core.files import Say, cache_dir, remove, write_json
+from ..image import static_evidence
+from ..kernel import KernelTree, checkout, obtain
+from ..machine.console import Limits
+from ..machine.init import SOURCE as INIT_SOURCE
+from ..machine.init import build_init
+from ..machine.init.cpio import make_cpio
+from ..machine.qemu import version as qemu_version
+from ..matrix.load import LoadedMatrix
+from ..matrix.model import Cell
+from ..result import CellResult, Stage, StageRecord
+from ..series.engine import Applied, Source, State, apply_all, sources
+from ..stagecache import Kept, StageCache
+from ..store import Run
+from ..verdict import Judgement, decide, judge
+from .trial import boot_once
 
 Tell = Callable[[str, str, str], None]
 
@@ -400,60 +397,6 @@ class Pipeline:
     def _boot_templates(self, cell: Cell) -> str:
         stub = cell.board_spec.reset_stub
         return (self.templates / cell.arch / stub).read_text() if stub else ""
-
-
-def boot_once(
-    cell: Cell,
-    built: compiling.Built,
-    folder: Path,
-    limits: Limits,
-    templates: Path,
-    *,
-    extra_args: str = "",
-) -> BootResult:
-    """Make the flash image with a fresh challenge and boot it once; logs go to `folder`.
-
-    `extra_args` are added to the kernel's command line. Raises what
-    :func:`flash.make_flash` and :func:`machine.boot.boot` raise.
-    """
-    challenge, bootargs = challenged(cell, extra_args)
-    flash = cell_flash(cell, built, bootargs, folder, templates)
-    try:
-        return boot(
-            cell.board_spec,
-            flash.path,
-            folder,
-            bootargs=bootargs,
-            challenge=challenge,
-            limits=limits,
-        )
-    finally:
-        # As large as the flash, and made again from the build in a moment.
-        flash.path.unlink(missing_ok=True)
-
-
-def cell_flash(
-    cell: Cell, built: compiling.Built, bootargs: str, folder: Path, templates: Path
-) -> FlashImage:
-    """The cell's flash image, in ``<folder>/flash``, with `bootargs` in its device tree."""
-    return make_flash(
-        cell,
-        built.image,
-        built.device_tree,
-        bootargs,
-        folder / "flash",
-        prefix=toolchains.of_cell(cell).prefix,
-        templates=templates,
-    )
-
-
-def challenged(cell: Cell, extra_args: str = "") -> tuple[str, str]:
-    """A fresh challenge (16 hexadecimal digits) and the command line that carries it."""
-    challenge = secrets.token_hex(8)
-    words = [cell.board_spec.bootargs, f"xipmatrix.challenge={challenge}"]
-    if cell.board_spec.poweroff == "reset":
-        words.append("xipmatrix.poweroff=reset")
-    return challenge, " ".join([*words, *([extra_args] if extra_args else [])])
 
 
 def _sources_of(folder: Path) -> dict[str, str]:

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From a cell to its result: all rooms above, put together."""
+
+from .stages import Options, Pipeline
+from .trial import boot_once, cell_flash, challenged
+
+__all__ = ["Options", "Pipeline", "boot_once", "cell_flash", "challenged"]

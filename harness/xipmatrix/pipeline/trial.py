@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One trial of a built cell: a fresh challenge, its flash image, one boot."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from ..build import toolchain
+from ..build.compile import Built
+from ..flash import FlashImage, make_flash
+from ..machine.boot import boot
+from ..machine.console import Limits
+from ..machine.result import BootResult
+from ..matrix.model import Cell
+
+
+def boot_once(
+    cell: Cell,
+    built: Built,
+    folder: Path,
+    limits: Limits,
+    templates: Path,
+    *,
+    extra_args: str = "",
+) -> BootResult:
+    """Make the flash image with a fresh challenge and boot it once; logs go to `folder`.
+
+    `extra_args` are added to the kernel's command line. Raises what
+    :func:`flash.make_flash` and :func:`machine.boot.boot` raise.
+    """
+    challenge, bootargs = challenged(cell, extra_args)
+    flash = cell_flash(cell, built, bootargs, folder, templates)
+    try:
+        return boot(
+            cell.board_spec,
+            flash.path,
+            folder,
+            bootargs=bootargs,
+            challenge=challenge,
+            limits=limits,
+        )
+    finally:
+        # As large as the flash, and made again from the build in a moment.
+        flash.path.unlink(missing_ok=True)
+
+
+def cell_flash(
+    cell: Cell, built: Built, bootargs: str, folder: Path, templates: Path
+) -> FlashImage:
+    """The cell's flash image, in ``<folder>/flash``, with `bootargs` in its device tree."""
+    return make_flash(
+        cell,
+        built.image,
+        built.device_tree,
+        bootargs,
+        folder / "flash",
+        prefix=toolchain.of_cell(cell).prefix,
+        templates=templates,
+    )
+
+
+def challenged(cell: Cell, extra_args: str = "") -> tuple[str, str]:
+    """A fresh challenge (16 hexadecimal digits) and the command line that carries it."""
+    challenge = secrets.token_hex(8)
+    words = [cell.board_spec.bootargs, f"xipmatrix.challenge={challenge}"]
+    if cell.board_spec.poweroff == "reset":
+        words.append("xipmatrix.poweroff=reset")
+    return challenge, " ".join([*words, *([extra_args] if extra_args else [])])
