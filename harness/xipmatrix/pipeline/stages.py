@@ -9,6 +9,7 @@ under a key of all its inputs (:mod:`stagecache`). A fault of ours ends as the v
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import shutil
 import threading
@@ -27,7 +28,7 @@ from ..build.kconfig import parse_config
 from ..build.toolchain import Toolchain
 from ..core.errors import InfrastructureError, XipmatrixError
 from ..core.evidence import CellFailure, Evidence, Verdict
-from ..core.files import Say, cache_dir, remove, write_json
+from ..core.files import Say, cache_dir, key_of, remove, write_json
 from ..image import static_evidence
 from ..kernel import KernelTree, checkout, obtain
 from ..machine.console import Limits
@@ -374,7 +375,8 @@ class Pipeline:
             "arch": cell.arch_spec.model_dump(),
             "qemu": result.versions["qemu"],
             "templates": self._boot_templates(cell),
-            "xipmatrix": __version__,
+            # A judge that has changed must judge again; that takes seconds.
+            "xipmatrix": _own_code(),
         }
 
         def make(work: Path) -> None:
@@ -397,6 +399,11 @@ class Pipeline:
     def _boot_templates(self, cell: Cell) -> str:
         stub = cell.board_spec.reset_stub
         return (self.templates / cell.arch / stub).read_text() if stub else ""
+
+
+@functools.cache
+def _own_code() -> str:
+    return key_of(_sources_of(Path(__file__).parents[1]))
 
 
 def _sources_of(folder: Path) -> dict[str, str]:
