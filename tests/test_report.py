@@ -17,8 +17,8 @@ from xipmatrix.core.evidence import Evidence, Verdict
 from xipmatrix.report import figures
 from xipmatrix.report.evidence import print_result
 from xipmatrix.report.machine_readable import json_text, write_junit
-from xipmatrix.report.terminal import closing_table
-from xipmatrix.result import CellResult, Stage, StageRecord, exit_code
+from xipmatrix.report.terminal import Progress, closing_table
+from xipmatrix.result import WORKING, CellResult, Stage, StageRecord, exit_code
 
 
 def made(cell: str, verdict: Verdict, expected: tuple[str, ...] = ("pass",)) -> CellResult:
@@ -94,6 +94,20 @@ def test_closing_table_names_figures_failures_and_the_way_to_reproduce() -> None
         "logs and results: /runs/1",
     ):
         assert wanted in text
+
+
+def test_a_log_gets_every_stage_but_not_every_megabyte() -> None:
+    console, out = text_of()
+    with Progress(console, []) as progress:
+        for megabytes in range(50):
+            progress("kernel 7.3", WORKING, f"{megabytes} MB")
+        progress("kernel 7.3", "series", "arm: already there")
+        progress("kernel 7.3", "series", "riscv: applies")
+    assert [line.split("kernel 7.3: ")[1] for line in out.getvalue().splitlines()] == [
+        "working 0 MB",
+        "series arm: already there",
+        "series riscv: applies",
+    ]
 
 
 def test_print_result_shows_what_failed() -> None:

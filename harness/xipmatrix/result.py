@@ -11,6 +11,8 @@ from .core.evidence import Evidence, Verdict
 from .matrix.model import Cell
 
 RESULT_SCHEMA = 1
+# What a cell does between stages: a label for progress, not a stage.
+WORKING = "working"
 
 
 class Stage(StrEnum):

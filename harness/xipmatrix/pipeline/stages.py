@@ -38,7 +38,7 @@ from ..machine.init.cpio import make_cpio
 from ..machine.qemu import version as qemu_version
 from ..matrix.load import LoadedMatrix
 from ..matrix.model import Cell
-from ..result import CellResult, Stage, StageRecord
+from ..result import WORKING, CellResult, Stage, StageRecord
 from ..series.engine import Applied, Source, State, apply_all, sources
 from ..stagecache import Kept, StageCache
 from ..store import Run
@@ -219,7 +219,7 @@ class Pipeline:
 
     def _prepare(self, name: str) -> Prepared | XipmatrixError:
         def say(text: str) -> None:
-            self.tell(f"kernel {name}", "source", text)
+            self.tell(f"kernel {name}", WORKING, text)
 
         try:
             kernel = obtain(name, self.loaded.kernels[name], self.cache, say)
@@ -246,7 +246,7 @@ class Pipeline:
     def _say(self, cell: Cell) -> Say:
         def say(text: str) -> None:
             waits = text.startswith("waiting ")
-            self.tell(cell.id, "waiting" if waits else "working", text.removeprefix("waiting "))
+            self.tell(cell.id, "waiting" if waits else WORKING, text.removeprefix("waiting "))
 
         return say
 

@@ -17,10 +17,11 @@ from rich.text import Text
 
 from ..core.evidence import Verdict
 from ..matrix.model import Cell
-from ..result import CellResult
+from ..result import WORKING, CellResult
 from . import figures
 
 _PLAIN_WIDTH = 200
+_DETAIL_SECONDS = 10.0
 
 
 def make_console() -> Console:
@@ -42,6 +43,7 @@ class Progress:
         self._guard = threading.Lock()
         self._live: Live | None = None
         self._began = time.monotonic()
+        self._next_detail = 0.0
 
     def __enter__(self) -> Progress:
         if self._console.is_terminal:
@@ -65,10 +67,16 @@ class Progress:
 
     def __call__(self, cell: str, stage: str, detail: str = "") -> None:
         """Cell `cell` is at `stage` now (an id, or a name for what cells share)."""
+        now = time.monotonic()
         with self._guard:
-            self._rows[cell] = (stage, detail, time.monotonic())
-        if self._live is None:
-            elapsed = int(time.monotonic() - self._began)
+            before = self._rows.get(cell)
+            same = before is not None and before[0] == stage
+            self._rows[cell] = (stage, detail, before[2] if before and same else now)
+            # In a log, how far a download has come matters every ten seconds at the most.
+            if self._live is not None or (stage == WORKING and same and now < self._next_detail):
+                return
+            self._next_detail = now + _DETAIL_SECONDS
+            elapsed = int(now - self._began)
             stamp = f"{elapsed // 60:3d}:{elapsed % 60:02d}"
             self._console.print(f"[{stamp}] {cell}: {stage} {detail}".rstrip(), markup=False)
 
