@@ -157,6 +157,7 @@ def test_clean_removes_what_it_says_and_no_more(home: dict[str, str], tmp_path: 
     cache, state = tmp_path / "cache", tmp_path / "state"
     for folder in (
         cache / "stages" / "build" / "key",
+        cache / "sources" / "0123",
         cache / "kernels" / "one" / "git",
         cache / "kernels" / ".partial-two",
         state / "runs" / "20260101T000000-1",
@@ -167,6 +168,7 @@ def test_clean_removes_what_it_says_and_no_more(home: dict[str, str], tmp_path: 
     assert (cache / "stages").exists()
     assert cli("clean", env=home).returncode == 0
     assert not (cache / "stages").exists()
+    assert not (cache / "sources").exists()
     assert not (cache / "kernels" / ".partial-two").exists()
     assert (cache / "kernels" / "one" / "git").exists()
     cli("clean", "--runs", "--keep", "1", env=home)

@@ -47,7 +47,7 @@ def doctor_command() -> int:
     "clean",
     epilog="""\b
 Examples:
-  xipmatrix clean                    half-made folders and finished stages
+  xipmatrix clean                    stages, source folders, what is half-made
   xipmatrix clean --runs --keep 10   all but the last ten runs
   xipmatrix clean --all              kernels, stages and runs""",
 )
@@ -58,7 +58,8 @@ Examples:
 def clean_command(runs: bool, keep: int, everything: bool, dry_run: bool) -> None:
     """Remove caches and old runs.
 
-    Without options: built stages and half-made folders go, kernels and runs stay.
+    Without options: built stages, source folders (they are made again in seconds) and
+    half-made folders go; kernels' repositories and runs stay.
     """
     from .. import store
 
@@ -69,7 +70,8 @@ def clean_command(runs: bool, keep: int, everything: bool, dry_run: bool) -> Non
     elif runs:
         gone = [run.folder for run in store.runs()[keep:]]
     else:
-        gone = [cache / "stages", *cache.glob("**/.partial-*")]
+        half_made = [*cache.glob("*/.partial-*"), *cache.glob("kernels/*/.partial-*")]
+        gone = [cache / "stages", cache / "sources", *half_made]
     for path in gone:
         if path.exists():
             click.echo(f"{'would remove' if dry_run else 'removing'} {path}")
