@@ -27,6 +27,7 @@ JOBS = os.cpu_count() or 1
 ARM, RISCV = "7.3/arm/virt/tiny/gcc", "7.3/riscv/virt/tiny/gcc"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
     """Tests that need the same kernel go to the same worker, so that two build at a time."""
     for item in items:
