@@ -188,7 +188,7 @@ def test_interrupted_in_every_stage_it_goes_on_and_nothing_is_left_running(
     for process in runs:
         said = process.communicate()[0]
         assert process.returncode == 0, said
-        assert "1 cells: 1 pass" in said
+        assert "1 cell: 1 pass" in said
         assert "build =" in said  # what was finished before the last kills is kept
 
 

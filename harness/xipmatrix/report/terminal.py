@@ -142,7 +142,7 @@ def closing_table(console: Console, found: list[CellResult], folder: Path) -> No
     console.print()
     console.print(
         Text(
-            f"{len(found)} cells: {passed} pass"
+            f"{len(found)} cell{'s' * (len(found) != 1)}: {passed} pass"
             + (f", {known} known failure{'s' * (known != 1)}" if known else "")
             + (f", {len(unexpected)} NOT as expected" if unexpected else ", all as expected"),
             style="bold red" if unexpected else "bold green",
