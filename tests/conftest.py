@@ -97,8 +97,8 @@ def normal_kernel(
     )
 
     def make(work: Path) -> None:
-        (work / "config").mkdir()
-        config = make_config(cell, source, tools, fragment, work / "config", log)
+        (work / "configuring").mkdir()
+        config = make_config(cell, source, tools, fragment, work / "configuring", log)
         build_kernel(
             cell,
             source,

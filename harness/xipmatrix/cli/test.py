@@ -8,7 +8,7 @@ import sys
 
 from ..core.errors import XipmatrixError
 from ..core.files import project_dir
-from ..core.host import all_packages, ensure_packages
+from ..core.host import all_packages, ensure_packages, test_packages
 from ..matrix.load import load_matrix
 from .common import templates_dir
 
@@ -21,7 +21,7 @@ def main() -> None:
     """Install the packages of all architectures and become tox; ARGS are tox's."""
     try:
         loaded = load_matrix(project_dir() / "matrix.yaml", templates_dir())
-        ensure_packages(all_packages(loaded.archs.values()), _say)
+        ensure_packages([*all_packages(loaded.archs.values()), *test_packages()], _say)
     except XipmatrixError as error:
         print(f"xipmatrix: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -48,6 +48,7 @@ class Architecture(Protocol):
 class _Packages(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     packages: dict[str, str]
+    tests: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,11 @@ def packages_for(pairs: Iterable[tuple[Architecture, str]]) -> list[str]:
 def all_packages(archs: Iterable[Architecture]) -> list[str]:
     """The Debian packages for every toolchain of `archs`."""
     return packages_for([(arch, name) for arch in archs for name in arch.toolchains])
+
+
+def test_packages() -> list[str]:
+    """The Debian packages that only our own tests need."""
+    return list(yamlfile.load(PACKAGES, _Packages).tests)
 
 
 def is_debian() -> bool:

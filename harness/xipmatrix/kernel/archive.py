@@ -29,11 +29,17 @@ _UNPACKERS = {
     ".bz2": ("bzip2", "-dc"),
     ".zst": ("zstd", "-dc"),
 }
+_PACKAGES = {"xz": "xz-utils", "cat": "coreutils"}
 
 
 def unpack_tarball(archive: Path) -> str:
-    """The shell command that writes `archive` as a plain tar."""
-    return shlex.join((*_UNPACKERS.get(archive.suffix, ("cat",)), str(archive)))
+    """The shell command that writes `archive` as a plain tar.
+
+    Raises InfrastructureError where the program for its compression is missing.
+    """
+    words = _UNPACKERS.get(archive.suffix, ("cat",))
+    run.need_tool(words[0], _PACKAGES.get(words[0], words[0]))
+    return shlex.join((*words, str(archive)))
 
 
 def unpack_deb(package: Path, member: str) -> str:
