@@ -32,7 +32,11 @@ def made(cell: str, verdict: Verdict, expected: tuple[str, ...] = ("pass",)) -> 
         stages=[StageRecord(Stage.BUILD, 147.2), StageRecord(Stage.BOOT, 1.6, cached=True)],
         evidence=[
             Evidence(
-                "in-place", verdict is Verdict.PASS, "text", Verdict.NOT_IN_PLACE, {"n": 26600000}
+                "in-place",
+                verdict is Verdict.PASS,
+                "text",
+                Verdict.NOT_IN_PLACE,
+                {"n": 26600000, "entry_virtual": 0xBF010000},
             )
         ],
         figures={
@@ -115,6 +119,7 @@ def test_print_result_shows_what_failed() -> None:
     print_result(console, FAIL)
     assert "FAILS  in-place" in out.getvalue()
     assert "n: 26,600,000" in out.getvalue()
+    assert "entry_virtual: 0xbf010000" in out.getvalue()
 
 
 def test_json_round_trip() -> None:

@@ -45,6 +45,8 @@ def print_result(console: Console, result: CellResult) -> None:
 def _lines(name: str, value: object) -> list[str]:
     if isinstance(value, list):
         return [f"{name}:", *(f"  {_plain(item)}" for item in value)]
+    if isinstance(value, int) and name.endswith(("_virtual", "_physical")):
+        return [f"{name}: {value:#x}"]
     return [f"{name}: {_plain(value)}"]
 
 
