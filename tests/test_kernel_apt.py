@@ -7,6 +7,7 @@ import hashlib
 import lzma
 import shutil
 import subprocess
+from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
 
@@ -90,7 +91,8 @@ def test_os_release(tmp_path: Path) -> None:
 
 
 needs_apt = pytest.mark.skipif(
-    not all(map(shutil.which, ("apt-get", "dpkg-deb", "gpg"))), reason="needs apt, dpkg-deb, gpg"
+    not all(map(shutil.which, ("apt-get", "dpkg-deb", "gpg", "gpg-agent"))),
+    reason="needs apt, dpkg-deb, gpg, gpg-agent",
 )
 
 
@@ -182,10 +184,12 @@ class Archive:
 
 
 @pytest.fixture
-def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Archive:
+def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Archive]:
     made = Archive(tmp_path / "archive")
     monkeypatch.setattr(Apt, "_source_line", lambda _self: made.line)
-    return made
+    yield made
+    # gpg leaves its agent running.
+    subprocess.run(["gpgconf", "--homedir", made.home, "--kill", "gpg-agent"], check=True)
 
 
 def debian(package: str = "linux-source-7.3") -> Kernel:
