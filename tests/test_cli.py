@@ -176,3 +176,22 @@ def test_clean_removes_what_it_says_and_no_more(home: dict[str, str], tmp_path: 
     cli("clean", "--all", env=home)
     assert not cache.exists()
     assert not state.exists()
+
+
+def test_a_fault_of_our_own_is_a_line_and_a_file(home: dict[str, str], tmp_path: Path) -> None:
+    script = (
+        "from xipmatrix import cli, store\n"
+        "def broken(*words, **more): raise ZeroDivisionError('no such thing')\n"
+        "store.last_result = broken\n"
+        "import sys; sys.argv = ['xipmatrix', 'show', 'x']\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=home, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    assert "internal error: ZeroDivisionError: no such thing" in done.stderr
+    (crash,) = (tmp_path / "state").glob("crash-*.log")
+    assert "Traceback" in crash.read_text()
+    assert str(crash) in done.stderr

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 import signal
 import sys
 from types import FrameType
@@ -23,6 +24,7 @@ from ..core.errors import (
     EXIT_USAGE,
     XipmatrixError,
 )
+from ..core.files import state_dir, write_atomic
 
 _COMMANDS = {
     "list": ("inspect", "List the cells of the matrix."),
@@ -113,6 +115,24 @@ def main() -> None:
             f"xipmatrix: {where}{what}\n  hint: xipmatrix doctor, xipmatrix clean", file=sys.stderr
         )
         sys.exit(EXIT_INFRASTRUCTURE)
+    except Exception as error:  # a fault of our own: said in a line, kept for the report
+        run.stop_all()
+        print(f"xipmatrix: internal error: {type(error).__name__}: {error}", file=sys.stderr)
+        print(f"  hint: please report it with {_keep_traceback()}", file=sys.stderr)
+        sys.exit(EXIT_INFRASTRUCTURE)
+
+
+def _keep_traceback() -> str:
+    """Write the current traceback where a person finds it; returns the file's name."""
+    import traceback
+
+    text = traceback.format_exc()
+    path = state_dir() / f"crash-{os.getpid()}.log"
+    try:
+        write_atomic(path, text)
+    except OSError:
+        return f"this: {text}"
+    return str(path)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -113,8 +113,7 @@ class Pipeline:
             result.verdict, result.reason = failure.verdict, failure.reason
             result.log = failure.log or result.log
         except XipmatrixError as error:
-            result.verdict, result.reason = Verdict.INFRASTRUCTURE, error.what
-            result.hint = error.hint
+            result.verdict, result.hint = Verdict.INFRASTRUCTURE, error.hint
             result.reason = f"{error.where}: {error.what}" if error.where else error.what
         except OSError as error:
             result.verdict = Verdict.INFRASTRUCTURE
