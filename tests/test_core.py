@@ -63,23 +63,27 @@ def test_a_timeout_ends_the_whole_process_group(tmp_path: Path) -> None:
     wait_until_gone(int(child.read_text()))
 
 
-def test_a_child_dies_with_us_even_after_kill_9(tmp_path: Path) -> None:
-    mark = tmp_path / "pid"
+def test_a_whole_process_tree_dies_with_us_even_after_kill_9(tmp_path: Path) -> None:
+    mark = tmp_path / "pids"
+    # As tuxmake and make: the child goes at its death signal and leaves a grandchild behind.
+    tree = f"(trap '' TERM; sleep 1000) & echo $$ $! > {mark}.tmp; mv {mark}.tmp {mark}; wait"
     script = (
         "from xipmatrix.core import run\n"
-        f"run.run(['sh', '-c', 'echo $$ > {mark}.tmp; mv {mark}.tmp {mark}; exec sleep 1000'])\n"
+        "run.run(['true'])\n"
+        f"run.run(['sh', '-c', {tree!r}], death_signal='TERM')\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", script])
     try:
         while not mark.exists():
             assert parent.poll() is None
             time.sleep(0.02)
-        pid = int(mark.read_text())
-        assert alive(pid)
+        pids = [int(word) for word in mark.read_text().split()]
+        assert all(alive(pid) for pid in pids)
     finally:
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait()
-    wait_until_gone(pid)
+    for pid in pids:
+        wait_until_gone(pid)
 
 
 def test_complete_dir_is_there_only_when_done(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 """The only door to subprocesses.
 
 Every child runs in a session of its own, so that a whole process tree can be
-ended, and carries PR_SET_PDEATHSIG (through util-linux ``setpriv``), so that it
-ends with us even after ``kill -9``. ``stop_all`` ends what is left on Ctrl-C.
+ended. ``stop_all`` ends what is left on Ctrl-C. After ``kill -9`` of us two others
+do: PR_SET_PDEATHSIG (through util-linux ``setpriv``) reaches the child itself, and
+a watchdog that sees our end of its pipe close kills the child's whole process
+group, since the compilers below it carry no death signal.
 """
 
 from __future__ import annotations
@@ -24,7 +26,23 @@ from .errors import InfrastructureError
 
 Process = subprocess.Popen[bytes]
 
+# Reads "+ GROUP" and "- GROUP" lines; when we are gone, it kills the groups that are left.
+_WATCHDOG = """
+live=
+while read -r sign group; do
+    if [ "$sign" = + ]; then
+        live="$live $group"
+    else
+        left=
+        for one in $live; do [ "$one" = "$group" ] || left="$left $one"; done
+        live=$left
+    fi
+done
+for one in $live; do kill -KILL "-$one"; done 2>/dev/null
+"""
+
 _live: set[Process] = set()
+_watchdog: Process | None = None
 _guard = threading.Lock()
 _stopping = threading.Event()
 
@@ -95,12 +113,32 @@ def start(
             start_new_session=True,
         )
         _live.add(process)
+        _tell_watchdog("+", process)
     try:
         yield process
     finally:
         _end(process)
         with _guard:
             _live.discard(process)
+            _tell_watchdog("-", process)
+
+
+def _tell_watchdog(sign: str, process: Process) -> None:
+    """Say that a process group lives or has ended; `_guard` is held."""
+    global _watchdog  # noqa: PLW0603 - one for the whole process, started with the first child
+    if _watchdog is None:
+        _watchdog = subprocess.Popen(
+            ["sh", "-c", _WATCHDOG],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            cwd="/",
+            start_new_session=True,  # a Ctrl-C at the terminal is not for it
+        )
+    assert _watchdog.stdin is not None
+    with contextlib.suppress(BrokenPipeError):  # somebody killed it: the death signal is left
+        _watchdog.stdin.write(f"{sign} {process.pid}\n".encode())
 
 
 def _end(process: subprocess.Popen[bytes], grace: float = 5.0) -> None:
