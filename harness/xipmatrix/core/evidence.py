@@ -30,7 +30,8 @@ class Verdict(StrEnum):
 class Evidence:
     """One fact measured about a cell, with its figures, that can fail.
 
-    `breaks` is the verdict that a failure of this evidence leads to.
+    `breaks` is the verdict that a failure of this evidence leads to. PASS makes it
+    advisory: a failure is shown, and a person should look, but no sound kernel fails by it.
     """
 
     name: str
@@ -38,6 +39,11 @@ class Evidence:
     summary: str
     breaks: Verdict
     figures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def advisory(self) -> bool:
+        """Whether a failure is only shown."""
+        return self.breaks is Verdict.PASS
 
     def as_dict(self) -> dict[str, Any]:
         """The evidence as JSON-able data."""

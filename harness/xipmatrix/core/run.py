@@ -125,7 +125,7 @@ def start(
 
 def _tell_watchdog(sign: str, process: Process) -> None:
     """Say that a process group lives or has ended; `_guard` is held."""
-    global _watchdog  # noqa: PLW0603 - one for the whole process, started with the first child
+    global _watchdog
     if _watchdog is None:
         _watchdog = subprocess.Popen(
             ["sh", "-c", _WATCHDOG],

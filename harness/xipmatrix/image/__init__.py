@@ -17,9 +17,9 @@ from pathlib import Path
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
-from .core.errors import InfrastructureError
-from .core.evidence import Evidence, Verdict
-from .matrix.model import Arch, Board, Cell
+from ..core.errors import InfrastructureError
+from ..core.evidence import Evidence, Verdict
+from ..matrix.model import Arch, Board, Cell
 
 _WRITE, _ALLOC, _EXEC = 0x1, 0x2, 0x4
 

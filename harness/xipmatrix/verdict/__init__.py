@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From a boot to evidence, and from evidence to the one verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.evidence import Evidence, Verdict
+from ..machine import protocol
+from ..machine.result import BootResult, End
+from ..matrix.model import Cell
+from . import flash, userspace
+from .in_place import in_place
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict, why, and all evidence it rests on."""
+
+    verdict: Verdict
+    reason: str
+    evidence: tuple[Evidence, ...]
+
+    def figure(self, name: str, key: str) -> object:
+        """A figure of the evidence `name`; None where there is none."""
+        for one in self.evidence:
+            if one.name == name:
+                return one.figures.get(key)
+        return None
+
+
+def judge(
+    cell: Cell, boot: BootResult, vmlinux: Path | None, static: Sequence[Evidence] = ()
+) -> Judgement:
+    """The verdict on one boot of `cell`, together with what is known of its image.
+
+    `vmlinux` gives symbols and the sections whose copies may run in RAM. The worst
+    verdict that any failed evidence leads to is the cell's; its reason is that
+    evidence's summary.
+    """
+    evidence = (*static, *dynamic_evidence(cell, boot, vmlinux))
+    return decide(evidence)
+
+
+def decide(evidence: Sequence[Evidence]) -> Judgement:
+    """The worst verdict that failed evidence leads to, `pass` where none but advisory evidence failed."""
+    severity = list(Verdict)
+    failed = [one for one in evidence if not one.holds and not one.advisory]
+    if not failed:
+        noted = ", ".join(one.name for one in evidence if not one.holds)
+        reason = f"all evidence holds; worth a look: {noted}" if noted else "all evidence holds"
+        return Judgement(Verdict.PASS, reason, tuple(evidence))
+    worst = min(failed, key=lambda one: severity.index(one.breaks))
+    return Judgement(worst.breaks, f"{worst.name}: {worst.summary}", tuple(evidence))
+
+
+def dynamic_evidence(cell: Cell, boot: BootResult, vmlinux: Path | None) -> list[Evidence]:
+    """What one boot says, as named evidence, in the order of the boot."""
+    board = cell.board_spec
+    if boot.end is End.QEMU_FAILED:
+        return [Evidence("qemu", False, boot.detail, Verdict.INFRASTRUCTURE)]
+    said = protocol.read_console(boot.console_text())
+    return [
+        *userspace.evidence(board, boot, said),
+        in_place(cell, boot, vmlinux, said.started),
+        flash.unchanged(boot),
+    ]

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Evidence from the counts: every executed instruction by the memory it came from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from ..core.evidence import Evidence, Verdict
+from ..machine import residency
+from ..machine.residency import Where
+from ..machine.result import BootResult
+from ..matrix.model import Cell
+
+# A kernel that reaches userspace has executed many millions; less means that the
+# counting, not the kernel, is at fault.
+LEAST_INSTRUCTIONS = 1_000_000
+_NAMED = 40
+
+
+def in_place(cell: Cell, boot: BootResult, vmlinux: Path | None, started: bool) -> Evidence:
+    """Whether the kernel executed from flash alone, but for code declared to run in RAM.
+
+    Every executed instruction is counted. Names of what ran outside go with their
+    counts. `started`: init was reached, so user code must show too.
+    """
+    name = "in-place"
+    if boot.counts is None:
+        summary = "the plugin left no counts: nothing is known about where code ran"
+        return Evidence(name, False, summary, Verdict.INFRASTRUCTURE)
+    symbols = residency.Symbols(vmlinux) if vmlinux else None
+    runs = residency.read_counts(boot.counts)
+    found = residency.classify(runs, boot.memories, cell.board_spec, cell.arch_spec, symbols)
+    flash, kernel = found.counts[Where.FLASH], found.kernel
+    figures = {
+        "method": "TCG plugin, every instruction",
+        "total": found.total,
+        "flash": flash,
+        "flash_share_of_kernel": flash / kernel if kernel else 0.0,
+        "kernel_ram_undeclared": found.counts[Where.KERNEL_RAM],
+        "kernel_ram_declared": found.counts[Where.DECLARED],
+        "firmware": found.counts[Where.FIRMWARE],
+        "user": found.counts[Where.USER],
+        "undeclared_symbols": dict(found.outside.most_common(_NAMED)),
+        "declared_symbols": dict(found.declared.most_common(_NAMED)),
+    }
+    if found.outside:
+        summary = (
+            f"{found.counts[Where.KERNEL_RAM]} kernel instructions were executed outside flash "
+            f"({_share(found.counts[Where.KERNEL_RAM], kernel)}): {_top(found.outside)}"
+        )
+        return Evidence(name, False, summary, Verdict.NOT_IN_PLACE, figures)
+    if flash == 0:
+        summary = "not one instruction was executed from flash"
+        return Evidence(name, False, summary, Verdict.NOT_IN_PLACE, figures)
+    if started and (kernel < LEAST_INSTRUCTIONS or not found.counts[Where.USER]):
+        summary = (
+            f"init was reached, yet only {kernel} kernel and {found.counts[Where.USER]} user "
+            "instructions were counted: the counting is at fault"
+        )
+        return Evidence(name, False, summary, Verdict.INFRASTRUCTURE, figures)
+    summary = f"{flash} of {kernel} kernel instructions came from flash ({_share(flash, kernel)})"
+    if found.declared:
+        summary += f"; declared code in RAM: {_top(found.declared)}"
+    return Evidence(name, True, summary, Verdict.NOT_IN_PLACE, figures)
+
+
+def _share(part: int, whole: int) -> str:
+    """A share that says 100 % only where it is all."""
+    if part == whole:
+        return "100 %"
+    percent = 100 * part / whole if whole else 0.0
+    return f"{min(percent, 99.9999):.4f} %"
+
+
+def _top(names: Counter[str], most: int = 5) -> str:
+    text = ", ".join(f"{name} {count}" for name, count in names.most_common(most))
+    return text + (f" and {len(names) - most} more" if len(names) > most else "")
