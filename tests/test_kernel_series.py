@@ -20,9 +20,23 @@ from xipmatrix.series.export import write_series
 pytestmark = pytest.mark.kernel
 
 
+PINNED = ("7.3", "6.12")
+# Every series in patches/, and the kernel it is for.
+SERIES = sorted(place for kernel in PINNED for place in (ROOT / "patches" / kernel).iterdir())
+
+
 @pytest.fixture(scope="session")
-def states(linux: KernelTree) -> dict[str, Applied]:
-    return apply_all(sources(TEMPLATES), linux)
+def kernels(loaded: LoadedMatrix) -> dict[str, KernelTree]:
+    return {name: obtain(name, loaded.kernels[name], cache_dir(), print) for name in PINNED}
+
+
+@pytest.fixture(scope="session")
+def states(kernels: dict[str, KernelTree]) -> dict[str, dict[str, Applied]]:
+    return {name: apply_all(sources(TEMPLATES), tree) for name, tree in kernels.items()}
+
+
+def name_of(place: Path) -> str:
+    return f"{place.parent.name}-{place.name}"
 
 
 def patches_of(folder: Path) -> dict[str, str]:
@@ -42,16 +56,17 @@ def comparable(patches: dict[str, str], same_tree: bool) -> dict[str, str]:
 
 
 def test_checked_in_patches_equal_what_the_templates_render(
-    linux: KernelTree, loaded: LoadedMatrix, tmp_path: Path
+    kernels: dict[str, KernelTree], tmp_path: Path
 ) -> None:
-    write_series(sources(TEMPLATES), linux, tmp_path)
-    rendered, kept = patches_of(tmp_path / "7.3"), patches_of(ROOT / "patches" / "7.3")
-    same_tree = f"base-tree: {linux.tree}" in kept["riscv/0000-cover-letter.patch"]
-    assert comparable(kept, same_tree) == comparable(rendered, same_tree), (
-        "patches/ is not what templates/ render: run ./xipmatrix series"
-    )
-    known = {path.name for path in (ROOT / "patches").iterdir() if path.is_dir()}
-    assert known <= set(loaded.matrix.kernels)
+    assert {path.name for path in (ROOT / "patches").iterdir()} == set(PINNED)
+    for name, tree in kernels.items():
+        write_series(sources(TEMPLATES), tree, tmp_path)
+        rendered, kept = patches_of(tmp_path / name), patches_of(ROOT / "patches" / name)
+        covers = [text for path, text in kept.items() if path.endswith("cover-letter.patch")]
+        same_tree = all(f"base-tree: {tree.tree}" in cover for cover in covers)
+        assert comparable(kept, same_tree) == comparable(rendered, same_tree), (
+            "patches/ is not what templates/ render: run ./xipmatrix series"
+        )
 
 
 def test_the_comparison_can_fail(linux: KernelTree, tmp_path: Path) -> None:
@@ -62,19 +77,23 @@ def test_the_comparison_can_fail(linux: KernelTree, tmp_path: Path) -> None:
     assert comparable(changed, False) != comparable(rendered, False)
 
 
+@pytest.mark.parametrize("place", SERIES, ids=name_of)
 def test_git_am_takes_the_checked_in_patches_on_a_clean_tree(
-    linux: KernelTree, states: dict[str, Applied], tmp_path: Path
+    place: Path,
+    kernels: dict[str, KernelTree],
+    states: dict[str, dict[str, Applied]],
+    tmp_path: Path,
 ) -> None:
-    repository = Repository(linux.git_dir)
+    git_dir = kernels[place.parent.name].git_dir
     index = {"GIT_INDEX_FILE": str(tmp_path / "index")}
     clone = tmp_path / "clone"
     # Objects are shared, and only the files that the patches touch are checked out.
     subprocess.run(
-        ["git", "clone", "-q", "--shared", "--no-checkout", "-b", "base", linux.git_dir, clone],
+        ["git", "clone", "-q", "--shared", "--no-checkout", "-b", "base", git_dir, clone],
         check=True,
     )
     git = ["git", "-c", "user.name=A", "-c", "user.email=a@b", "-C", str(clone)]
-    patches = sorted((ROOT / "patches" / "7.3" / "riscv").glob("000[1-9]*.patch"))
+    patches = sorted(place.glob("000[1-9]*.patch"))
     touched = sorted(
         {path for p in patches for path in re.findall(r"^--- a/(.*)$", p.read_text(), re.M)}
     )
@@ -84,12 +103,14 @@ def test_git_am_takes_the_checked_in_patches_on_a_clean_tree(
     tree = subprocess.run(
         [*git, "rev-parse", "HEAD^{tree}"], check=True, capture_output=True, text=True
     ).stdout.strip()
-    assert tree == repository.git("rev-parse", f"{states['riscv'].tip}^{{tree}}", env=index)
+    tip = states[place.parent.name][place.name].tip
+    assert tree == Repository(git_dir).git("rev-parse", f"{tip}^{{tree}}", env=index)
 
 
-def test_checkpatch_strict_is_clean(linux: KernelTree, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", SERIES, ids=name_of)
+def test_checkpatch_strict_is_clean(place: Path, linux: KernelTree) -> None:
     source = checkout(linux.git_dir, linux.commit, cache_dir(), print)
-    for patch in sorted((ROOT / "patches" / "7.3" / "riscv").glob("000[1-9]*.patch")):
+    for patch in sorted(place.glob("000[1-9]*.patch")):
         assert checkpatch(source, patch) == ""
 
 
@@ -117,13 +138,17 @@ def checkpatch(source: Path, patch: Path) -> str:
     return done.stdout + done.stderr
 
 
-def test_states_on_the_pinned_kernels(loaded: LoadedMatrix, states: dict[str, Applied]) -> None:
-    assert {name: str(one.state) for name, one in states.items()} == {
-        "arm": State.NATIVE,
-        "riscv": State.APPLIES,
+def test_states_on_the_pinned_kernels(states: dict[str, dict[str, Applied]]) -> None:
+    assert {
+        f"{kernel}/{name}": one.state
+        for kernel, found in states.items()
+        for name, one in found.items()
+    } == {
+        "7.3/arm": State.APPLIES,
+        "7.3/riscv": State.APPLIES,
+        "6.12/arm": State.APPLIES,
+        "6.12/riscv": State.NATIVE,
     }
-    old = obtain("6.12", loaded.kernels["6.12"], cache_dir(), print)
-    assert {one.state for one in apply_all(sources(TEMPLATES), old).values()} == {State.NATIVE}
 
 
 def test_every_maintainer_gets_the_new_files(linux: KernelTree) -> None:

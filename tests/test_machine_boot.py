@@ -62,7 +62,9 @@ def board(**changes: Any) -> Board:
 
 @pytest.fixture
 def run_code(tmp_path: Path) -> Any:
-    def running(code: str, on: Board | None = None, **limits: Any) -> BootResult:
+    def running(
+        code: str, on: Board | None = None, count: bool = True, **limits: Any
+    ) -> BootResult:
         (tmp_path / "x.S").write_text(f".arch armv7-a\n.arm\n{code}\n")
         prefix = "arm-linux-gnueabihf-"
         subprocess.run([f"{prefix}as", "-o", tmp_path / "x.o", tmp_path / "x.S"], check=True)
@@ -78,6 +80,7 @@ def run_code(tmp_path: Path) -> Any:
             bootargs="",
             challenge="0" * 16,
             limits=Limits(**{"silence": 2.0, "total": 20.0, **limits}),
+            count=count,
         )
 
     return running
@@ -104,6 +107,69 @@ def test_code_that_is_copied_to_ram_is_found(run_code: Any) -> None:
     in_place = next(one for one in judged.evidence if one.name == "in-place")
     assert in_place.breaks is Verdict.NOT_IN_PLACE and not in_place.holds
     assert "202 kernel instructions were executed outside flash" in in_place.summary
+
+
+def test_a_write_to_flash_is_traced_even_if_ignored(run_code: Any) -> None:
+    seen = run_code("mov r0, #0x100000\nmov r1, #19\nstr r1, [r0]\n" + OFF)
+    assert seen.flash_sha256 == seen.flash_sha256_after
+    judged = judge(make_cell(), seen, None)
+    (writes,) = [one for one in judged.evidence if one.name == "flash-writes"]
+    assert not writes.holds
+    assert writes.breaks is Verdict.FLASH_MODIFIED
+    assert "at offset 0x100000" in writes.summary
+
+
+def test_samples_see_code_in_ram(run_code: Any) -> None:
+    forever = TO_RAM.replace("    bx lr\n", "    mov r1, #100\n    b 2b\n").replace(
+        "#4\n", "#5\n", 1
+    )
+    seen = run_code(forever, count=False, silence=1.0)
+    assert seen.counts is None
+    in_ram = [one for one in seen.samples if one.physical is not None and one.physical >> 28 == 4]
+    assert len(in_ram) > 10
+    judged = judge(make_cell(), seen, None)
+    (in_place,) = [one for one in judged.evidence if one.name == "in-place"]
+    assert not in_place.holds
+    assert "kernel samples were executed outside flash" in in_place.summary
+
+
+# Says what init says, and goes on when a key is there.
+HOLD = """
+    movw r0, #0
+    movt r0, #0x0900
+    adr r1, text
+1:  ldrb r2, [r1], #1
+    cmp r2, #0
+    strne r2, [r0]
+    bne 1b
+2:  ldr r2, [r0, #0x18]
+    tst r2, #0x10
+    bne 2b
+    b done
+text:
+    .asciz "XIPMATRIX-HOLD poweroff\\r\\n"
+    .align 2
+done:
+"""
+
+
+def test_the_machine_is_looked_at_while_init_stands_still(run_code: Any) -> None:
+    store = "mov r0, #0x40000000\nmov r1, #0x99\nstr r1, [r0]\n"
+    seen = run_code(store + HOLD + OFF)
+    assert seen.end is End.POWEROFF
+    (moment,) = seen.moments
+    assert (moment.name, moment.flash_seen, moment.flash_differs) == ("poweroff", 64 << 20, None)
+    ram = moment.ram.read_bytes()
+    assert len(ram) == 16 << 20
+    assert ram[:4] == b"\x99\0\0\0"
+    # RAM is garbage at first, as on a real board; only QEMU's own device tree is in it.
+    assert ram[4 << 20 :].strip(b"\xa5") == b""
+
+
+def test_a_guest_that_sees_another_flash(run_code: Any) -> None:
+    other = {"flash": {"base": 0x4000000, "size": "64M"}, "xip_phys_addr": 0x4010000}
+    # "movw r0, #0" begins with three bytes of zeros, as all of the empty bank is.
+    assert run_code(HOLD + OFF, board(**other)).moments[0].flash_differs == 3
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,27 @@ from xipmatrix.machine.console import Limits, panic_line
 from xipmatrix.machine.result import End
 
 
-def play(script: str, log: Path, limits: Limits) -> End | None:
+def play(script: str, log: Path, limits: Limits, moments: list[str] | None = None) -> End | None:
+    async def on_hold(moment: str) -> None:
+        assert moments is not None
+        moments.append(moment)
+
     async def reading() -> End | None:
         with run.start(["sh", "-c", script], stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
-            return await console.read(process.stdout, log, limits)
+            return await console.read(process.stdout, log, limits, on_hold)
 
     return asyncio.run(reading())
+
+
+def test_init_standing_still_is_noticed_once_whole(tmp_path: Path) -> None:
+    moments: list[str] = []
+    script = (
+        "echo 'cmdline: XIPMATRIX-HOLD echoed'; printf 'XIPMATRIX-HO'; sleep 0.1;"
+        r"printf 'LD userspace\r\n'; echo XIPMATRIX-HOLD poweroff"
+    )
+    assert play(script, tmp_path / "log", Limits(), moments) is None
+    assert moments == ["userspace", "poweroff"]
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,15 @@ def test_a_patch_without_edits_for_this_kernel_is_no_empty_commit(
     assert len(apply_all(sources(write(tmp_path, data)), kernel)["toy"].commits) == 1
 
 
+def test_a_kernel_that_has_every_patch_is_there_already(tmp_path: Path, kernel: KernelTree) -> None:
+    wanted = series()
+    for patch in wanted["patches"]:
+        patch["when"] = {"file": "arch/toy/head.S", "contains": "not there"}
+    applied = apply_all(sources(write(tmp_path, wanted)), kernel)["toy"]
+    assert (applied.state, applied.tip) == (State.NATIVE, kernel.commit)
+    assert "has all of this series already" in applied.detail
+
+
 def test_conditions_choose_edits_and_patches(tmp_path: Path, kernel: KernelTree) -> None:
     data = series()
     data["patches"][0]["when"] = {"kernel": "<7.0"}

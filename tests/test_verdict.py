@@ -11,7 +11,7 @@ import pytest
 
 from machine_support import make_cell
 from xipmatrix.core.evidence import Evidence, Verdict
-from xipmatrix.machine.result import BootResult, End, Memory
+from xipmatrix.machine.result import BootResult, End, Memory, Moment, Sample
 from xipmatrix.verdict import decide, judge
 
 FLASH, RAM = 0x7F0000000000, 0x7F1000000000
@@ -29,6 +29,7 @@ GOOD = KERNEL + INIT + REPLY + FILES + DONE
 FROM_FLASH = f"bf010000 {FLASH + 0x10000:x} 0 4 20000000\n"
 USER = f"20000000 {RAM + 0x300000:x} 0 4 12000\n"
 COUNTS = FROM_FLASH + USER
+IN_FLASH = Sample(0, 0xBF010000, 0x10000)
 
 
 def boot(
@@ -37,6 +38,7 @@ def boot(
     (folder / "console.log").write_text(console)
     if counts is not None:
         (folder / "counts.txt").write_text("xipmatrix-residency 1 arm\n" + counts)
+    (folder / "trace.log").write_text("pflash_reset virt.flash0: reset\n")
     good = BootResult(
         end=End.POWEROFF,
         seconds=1.0,
@@ -50,6 +52,7 @@ def boot(
         flash_sha256_after="same",
         silence_limit=60,
         total_limit=300,
+        flash_trace=folder / "trace.log",
     )
     return dataclasses.replace(good, **changes)
 
@@ -61,6 +64,35 @@ def test_a_good_boot_passes(tmp_path: Path) -> None:
     assert judged.figure("memory", "mem_total_kb") == 64744
     assert judged.figure("in-place", "flash") == 20000000
     assert judged.figure("in-place", "user") == 12000
+
+
+def test_samples_stand_in_for_counts_and_say_so(tmp_path: Path) -> None:
+    unmapped = Sample(0, 0xBF010000, None)
+    seen = boot(tmp_path, counts=None, samples=(*(IN_FLASH,) * 99, unmapped))
+    judged = judge(make_cell(), seen, None)
+    assert judged.verdict is Verdict.PASS, judged.reason
+    assert judged.figure("in-place", "grade") == "sampled"
+    (in_place,) = [one for one in judged.evidence if one.name == "in-place"]
+    assert "99 of 99 kernel samples" in in_place.summary
+    assert "what ran between two samples is not known" in in_place.summary
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "pflash_io_write virt.flash0: offset:0x100c900 size:4 value:0x0013 wcycle:0",
+        # As QEMU 8 and newer write it.
+        "1234@1732345678.123456:pflash_io_write virt.flash0: offset:0x100c900 size:4 value:0x13",
+    ],
+)
+def test_a_write_that_the_flash_ignores_counts_too(tmp_path: Path, line: str) -> None:
+    seen = boot(tmp_path)
+    assert seen.flash_trace is not None
+    with seen.flash_trace.open("a") as trace:
+        trace.write(f"{line}\npflash_mode_read_array virt.flash0: read array mode\n")
+    judged = judge(make_cell(), seen, None)
+    assert judged.verdict is Verdict.FLASH_MODIFIED
+    assert judged.reason == "flash-writes: 1 writes reached the flash device, at offset 0x100c900"
 
 
 PANIC = KERNEL + "Kernel panic - not syncing: Attempted to kill init!\n"
@@ -119,8 +151,20 @@ OUTSIDE = f"c0100000 {RAM + 0x100000:x} 0 4 1\n"
             {"console": GOOD.replace("Kernel data", "Kernel code")},
         ),
         (Verdict.FLASH_MODIFIED, "flash-unchanged", {"flash_sha256_after": "other"}),
+        (
+            Verdict.FLASH_MODIFIED,
+            "flash-view",
+            {"moments": (Moment("poweroff", None, "", 64 << 20, 0x1000),)},
+        ),
         # Our own faults are never the kernel's.
+        (Verdict.INFRASTRUCTURE, "flash-writes", {"flash_trace": None}),
         (Verdict.INFRASTRUCTURE, "in-place", {"counts": None}),
+        (Verdict.INFRASTRUCTURE, "in-place", {"counts": None, "samples": (IN_FLASH,) * 9}),
+        (
+            Verdict.NOT_IN_PLACE,
+            "in-place",
+            {"counts": None, "samples": (*(IN_FLASH,) * 99, Sample(0, 0xC0100000, 0x40100000))},
+        ),
         (Verdict.INFRASTRUCTURE, "in-place", {"counts": FROM_FLASH}),
         (
             Verdict.INFRASTRUCTURE,
@@ -164,8 +208,3 @@ def test_static_evidence_counts_too(tmp_path: Path) -> None:
     broken = Evidence("text-in-flash", False, "is in RAM", Verdict.IMAGE_INVALID)
     judged = judge(make_cell(), boot(tmp_path), None, [broken])
     assert judged.verdict is Verdict.IMAGE_INVALID
-
-
-def test_a_boot_can_be_kept_and_read_back(tmp_path: Path) -> None:
-    first = boot(tmp_path)
-    assert BootResult.from_dict(first.as_dict()) == first

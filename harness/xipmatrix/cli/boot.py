@@ -49,7 +49,7 @@ def boot_command(
 
     from ..core.evidence import Verdict
     from ..matrix.load import Wanted
-    from ..pipeline import Options, Pipeline, boot_once, cell_flash, challenged
+    from ..pipeline import Options, Pipeline, boot_once, cell_flash, challenged, forget_dumps
     from ..report.evidence import print_result
     from ..report.terminal import Progress, make_console
     from ..result import Stage
@@ -83,6 +83,8 @@ def boot_command(
         return run_interactive(cell.board_spec, flash.path, bootargs, folder, gdb=gdb)
     seen = boot_once(cell, built, folder, pipeline.limits(), templates_dir(), extra_args=append)
     judgement = judge(cell, seen, built.vmlinux, result.evidence)
+    if judgement.verdict is Verdict.PASS:
+        forget_dumps(seen)
     pipeline.conclude(cell, result, judgement, seen.console)
     print_result(console, result)
     return {Verdict.PASS: 0, Verdict.INFRASTRUCTURE: 3}.get(judgement.verdict, 1)

@@ -2,8 +2,8 @@
 """One boot of a flash image under QEMU, watched until it ends.
 
 QEMU starts stopped. Its monitor says where it keeps flash and RAM, which ties the
-plugin's host addresses to memories; then the guest runs, and from there on only its
-console and QEMU's SHUTDOWN event are looked at.
+plugin's host addresses to memories; then the guest runs. Its console and QEMU's SHUTDOWN
+event are watched, and where init stands still the whole machine is looked at.
 """
 
 from __future__ import annotations
@@ -11,23 +11,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from qemu.qmp import Message, QMPClient, QMPError, Runstate
 
 from ..core import run
-from ..core.errors import InfrastructureError
 from ..core.files import sha256_file
 from ..matrix.model import Board
 from . import console, qemu
+from .moments import look
+from .monitor import Monitor
 from .plugin import build_plugin
-from .result import BootResult, End, Memory
+from .result import BootResult, End, Memory, Moment, Sample
+from .sampling import sample
 
 # What goes wrong with the monitor is said by us, once; not by its library on stderr too.
 logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
@@ -36,13 +37,26 @@ _START_SECONDS = 30.0
 _EXIT_SECONDS = 20.0
 
 
-@dataclass(frozen=True)
+@dataclass
 class Seen:
     """What a running QEMU told: the end, its memories, and what is wrong where it failed."""
 
-    end: End
+    end: End = End.QEMU_FAILED
     memories: tuple[Memory, ...] = ()
+    moments: list[Moment] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
     detail: str = ""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What a boot is watched with."""
+
+    board: Board
+    flash: Path | None
+    work: Path
+    limits: console.Limits
+    sampling: bool
 
 
 def boot(
@@ -56,30 +70,35 @@ def boot(
     count: bool = True,
     kernel: Path | None = None,
 ) -> BootResult:
-    """Boot `flash` on `board` to its end; console.log, counts.txt, qemu.log go to `work`.
+    """Boot `flash` on `board` to its end; console, counts, traces and dumps go to `work`.
 
     `bootargs` holds the challenge already, and counts where firmware hands it over;
-    elsewhere it lies in the flash's device tree. `count` loads the residency plugin.
+    elsewhere it lies in the flash's device tree. `count` loads the residency plugin; without
+    it, or where QEMU has no plugins, the program counters are sampled.
     `kernel` is for a negative control: a normal kernel run from RAM.
     Raises InfrastructureError where QEMU is missing or does not start; what the guest
     does is never an error.
     """
     work.mkdir(parents=True, exist_ok=True)
     log, counts, stderr = work / "console.log", work / "counts.txt", work / "qemu.log"
-    counts.unlink(missing_ok=True)
+    trace = work / "flash-trace.log"
+    for old in (counts, trace):
+        old.unlink(missing_ok=True)
     log.write_bytes(b"")
     version = qemu.version(board.qemu.binary)
     before = sha256_file(flash)
     command = qemu.boot_args(board, flash, bootargs=bootargs, work=work, kernel=kernel)
+    count = count and qemu.has_plugins(board.qemu.binary)
     if count:
         # One host thread for all CPUs: the plugin's counters are plain additions.
         command += ["-accel", "tcg,thread=single"]
         command += ["-plugin", f"{build_plugin(version)},out={counts}"]
-    command += ["-serial", "stdio", "-monitor", "none"]
+    command += ["-trace", "pflash_*", "-D", str(trace), "-serial", "stdio", "-monitor", "none"]
+    watch = Watch(board, flash if kernel is None else None, work, limits, sampling=not count)
     began = time.monotonic()
     with _socket() as socket, stderr.open("wb") as errors:
         watched = [*command, "-S", "-qmp", f"unix:{socket}"]
-        seen = asyncio.run(_watch(board, watched, socket, log, limits, errors.fileno()))
+        seen = asyncio.run(_watch(watch, watched, socket, log, errors.fileno()))
     if run.stopping():
         raise KeyboardInterrupt
     seconds = time.monotonic() - began
@@ -101,6 +120,9 @@ def boot(
         silence_limit=limits.silence,
         total_limit=limits.total,
         detail=detail,
+        moments=tuple(seen.moments),
+        flash_trace=trace if trace.is_file() else None,
+        samples=tuple(seen.samples),
     )
 
 
@@ -111,42 +133,73 @@ def _socket() -> Iterator[Path]:
         yield Path(folder) / "qmp"
 
 
-async def _watch(
-    board: Board,
-    command: list[str],
-    socket: Path,
-    log: Path,
-    limits: console.Limits,
-    errors: int,
-) -> Seen:
-    monitor = QMPClient("xipmatrix")
+async def _watch(watch: Watch, command: list[str], socket: Path, log: Path, errors: int) -> Seen:
+    client = QMPClient("xipmatrix")
     # We listen and QEMU connects: no moment at which the socket is not there yet.
-    await monitor.start_server(str(socket))
-    with monitor.listener("SHUTDOWN") as shutdowns:
+    await client.start_server(str(socket))
+    seen = Seen()
+    with client.listener("SHUTDOWN") as shutdowns:
         try:
             with run.start(
-                command, stdout=subprocess.PIPE, stderr=errors, env=board.qemu.env
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=watch.board.qemu.env,
             ) as process:
-                assert process.stdout is not None
-                if not await _connected(monitor, process):
-                    return Seen(End.QEMU_FAILED, detail="QEMU did not start")
-                memories = tuple([await _memory(monitor, *one) for one in _memories(board)])
+                if not await _connected(client, process):
+                    seen.detail = "QEMU did not start"
+                    return seen
+                monitor = Monitor(client)
+                memories = [await monitor.memory(*one) for one in _memories(watch.board)]
+                seen.memories = tuple(memories)
                 await monitor.execute("cont")
-                end = await console.read(process.stdout, log, limits)
+                end = await _run(watch, monitor, process, log, seen)
                 if end is not None:
                     # Not killed: the plugin writes its counts as QEMU leaves.
                     with contextlib.suppress(QMPError):
                         await monitor.execute("quit")
-                status = await _exit_status(process, monitor)
+                status = await _exit_status(process, client)
         except QMPError as error:
-            return Seen(End.QEMU_FAILED, detail=f"QEMU's monitor: {error}")
+            seen.detail = f"QEMU's monitor: {error}"
+            return seen
         finally:
             with contextlib.suppress(QMPError, EOFError, OSError):
-                await monitor.disconnect()
+                await client.disconnect()
         if end is not None:
-            return Seen(end, memories)
-        reasons = [_reason(event) for event in shutdowns.history]
-    return _ending(reasons, status, memories)
+            seen.end = end
+        else:
+            reasons = [_reason(event) for event in shutdowns.history]
+            seen.end, seen.detail = _ending(reasons, status)
+    return seen
+
+
+async def _run(
+    watch: Watch, monitor: Monitor, process: run.Process, log: Path, seen: Seen
+) -> End | None:
+    """The guest's run, from `cont` to its console's end or to a limit."""
+    assert process.stdout is not None and process.stdin is not None
+    keys = process.stdin
+    turn = asyncio.Lock()
+
+    async def on_hold(moment: str) -> None:
+        async with turn:
+            seen.moments.append(await look(monitor, watch.board, watch.flash, watch.work, moment))
+        with contextlib.suppress(BrokenPipeError):
+            keys.write(b"\n")
+            keys.flush()
+
+    sampling = None
+    if watch.sampling:
+        sampling = asyncio.create_task(sample(monitor, turn, seen.samples))
+    try:
+        return await console.read(process.stdout, log, watch.limits, on_hold)
+    finally:
+        if sampling is not None:
+            sampling.cancel()
+            # The machine may have gone while it was asked something.
+            with contextlib.suppress(asyncio.CancelledError, QMPError, EOFError):
+                await sampling
 
 
 def _reason(shutdown: Message) -> str:
@@ -179,20 +232,6 @@ def _memories(board: Board) -> list[tuple[str, int, int]]:
     ]
 
 
-async def _memory(monitor: QMPClient, name: str, physical: int, size: int) -> Memory:
-    """Where QEMU keeps a memory. Raises InfrastructureError where it has none there."""
-    said = str(
-        await monitor.execute("human-monitor-command", {"command-line": f"gpa2hva {physical:#x}"})
-    )
-    found = re.search(r" is (0x[0-9a-f]+)", said)
-    if found is None:
-        raise InfrastructureError(
-            f"QEMU has no memory at {physical:#x} ({name}): {said.strip()}",
-            hint="the board's flash.base, ram_base or firmware in matrix.yaml is wrong",
-        )
-    return Memory(name, physical, size, int(found[1], 16))
-
-
 async def _exit_status(process: run.Process, monitor: QMPClient) -> int | None:
     """QEMU's exit status; None where it hangs in its own exit.
 
@@ -206,15 +245,15 @@ async def _exit_status(process: run.Process, monitor: QMPClient) -> int | None:
     return process.returncode
 
 
-def _ending(reasons: list[str], status: int | None, memories: tuple[Memory, ...]) -> Seen:
+def _ending(reasons: list[str], status: int | None) -> tuple[End, str]:
     """What QEMU's SHUTDOWN reasons and exit status mean, after the console has ended."""
     ends = {"guest-shutdown": End.POWEROFF, "guest-reset": End.RESET, "guest-panic": End.PANIC}
     if status == 0:
         for reason in reasons:
             if reason in ends:
-                return Seen(ends[reason], memories)
+                return ends[reason], ""
         if not reasons:
             # riscv's power switch (sifive_test) makes QEMU 7.2 exit without an event.
-            return Seen(End.POWEROFF, memories)
+            return End.POWEROFF, ""
     why = f"SHUTDOWN: {', '.join(reasons) or 'no event'}; exit status {status}"
-    return Seen(End.QEMU_FAILED, memories, why)
+    return End.QEMU_FAILED, why

@@ -6,10 +6,12 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from .protocol import held_moment
 from .result import End
 
 PANIC = "Kernel panic - not syncing"
@@ -21,6 +23,7 @@ _OOPS = re.compile(
     re.M,
 )
 _CHUNK = 1 << 16
+_LONGEST_LINE = 1 << 12
 _PANIC_GRACE = 1.0
 
 
@@ -48,17 +51,21 @@ def _first_oops(console: str) -> int:
     return found.start() if found else -1
 
 
-async def read(pipe: IO[bytes], log: Path, limits: Limits) -> End | None:
+OnHold = Callable[[str], Awaitable[None]]
+
+
+async def read(pipe: IO[bytes], log: Path, limits: Limits, on_hold: OnHold) -> End | None:
     """Copy the console from `pipe` to `log` until it ends: None is end of file.
 
-    After a panic the guest may still print why, for a second of silence. Whoever
-    gets an End ends the guest.
+    When init says that it stands still, `on_hold` is called with the moment's name; the
+    time that takes is not the guest's. After a panic the guest may still print why, for a
+    second of silence. Whoever gets an End ends the guest.
     """
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
     stop = time.monotonic() + limits.total
-    tail, seen, panicked = b"", 0, False
+    line, seen, panicked = b"", 0, False
     try:
         with log.open("wb", buffering=0) as out:
             while True:
@@ -74,9 +81,13 @@ async def read(pipe: IO[bytes], log: Path, limits: Limits) -> End | None:
                     return None
                 out.write(data)
                 seen += len(data)
-                tail += data
-                panicked = panicked or PANIC.encode() in tail
-                tail = tail[-len(PANIC) :]
+                *whole, line = (line + data).split(b"\n")
+                panicked = panicked or any(PANIC.encode() in one for one in (*whole, line))
+                for moment in filter(None, map(held_moment, whole)):
+                    began = time.monotonic()
+                    await on_hold(moment)
+                    stop += time.monotonic() - began
+                line = line[-_LONGEST_LINE:]
                 if seen > limits.output:
                     return End.PANIC if panicked else End.OUTPUT_LIMIT
     finally:

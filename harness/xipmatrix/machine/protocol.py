@@ -8,7 +8,12 @@ from dataclasses import dataclass, field
 
 _MASK = (1 << 64) - 1
 
-_LINE = re.compile(r"^XIPMATRIX-(INIT|CPUS|REPLY|BEGIN|END|DONE)(?: (\S+))?\s*$")
+# On the kernel's command line: init waits at each of MOMENTS for a line on the console.
+HOLD_OPTION = "xipmatrix.hold=1"
+USERSPACE, POWEROFF = MOMENTS = ("userspace", "poweroff")
+_HOLD = re.compile(rb"^XIPMATRIX-HOLD (\w+)\r?$")
+
+_LINE = re.compile(r"^XIPMATRIX-(INIT|CPUS|REPLY|BEGIN|END|DONE|HOLD)(?: (\S+))?\s*$")
 
 
 def reply(challenge: int) -> int:
@@ -24,6 +29,12 @@ def reply(challenge: int) -> int:
         x ^= (x << 17) & _MASK
         x = x * 0x9E3779B97F4A7C15 + 1 & _MASK
     return x
+
+
+def held_moment(line: bytes) -> str | None:
+    """The moment at which init says, on a line of the console, that it stands still."""
+    found = _HOLD.match(line)
+    return found[1].decode() if found else None
 
 
 @dataclass
@@ -70,7 +81,7 @@ def read_console(console: str) -> Userspace:
             said.files[value] = ""
         elif word == "END":
             reading = None
-        else:
+        elif word == "DONE":
             said.done = True
     return said
 

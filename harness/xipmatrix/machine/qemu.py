@@ -10,9 +10,13 @@ from pathlib import Path
 
 from ..core import run
 from ..core.errors import InfrastructureError
+from ..core.files import cache_dir, locked
 from ..matrix.model import Board
 
 _KERNEL_STUB = b"\0"
+# As unlike a cleared or an erased memory as can be, and no valid pointer.
+_POISON = 0xA5
+_POISONED = bytes([_POISON]) * (1 << 20)
 
 
 @functools.cache
@@ -23,6 +27,12 @@ def version(binary: str) -> str:
     if found is None:
         raise InfrastructureError(f"{binary} --version says no version: {said[:80]!r}")
     return found[1]
+
+
+@functools.cache
+def has_plugins(binary: str) -> bool:
+    """Whether this QEMU was built with TCG plugins: its help shows the option only then."""
+    return "\n-plugin " in run.run([run.need_tool(binary), "-help"], check=True).output
 
 
 def machine_args(board: Board, *, machine_options: Sequence[str] = ()) -> list[str]:
@@ -43,21 +53,40 @@ def boot_args(
 ) -> list[str]:
     """QEMU and all that the machine boots with; console and monitor are the caller's.
 
-    `flash` is a read-only pflash and holds the only copy of the kernel. Where firmware
+    `flash` is a read-only pflash and holds the only copy of the kernel. RAM begins as
+    garbage, as on a real board: QEMU's zeros would hide a .bss that nobody clears. Where firmware
     hands the kernel its command line, `bootargs` goes with -append, which wants a
     -kernel: a file of one byte in `work` serves, which is never executed.
     `kernel` is for one negative control alone: a normal kernel, loaded into RAM.
     """
     drive = f"if=pflash,unit={board.flash.unit},format=raw,readonly=on,file={_escape(flash)}"
+    machine = machine_args(board, machine_options=["memory-backend=garbage"])
+    machine += ["-object", _garbage(board.qemu.memory)]
     if kernel is not None:
         # Without the drive: a machine that finds a flash starts there, whatever -kernel says.
-        return [*machine_args(board), "-kernel", str(kernel), "-append", bootargs]
-    args = [*machine_args(board), "-drive", drive]
+        return [*machine, "-kernel", str(kernel), "-append", bootargs]
+    args = [*machine, "-drive", drive]
     if board.qemu.boots_with_dummy_kernel:
         stub = work / "never-executed"
         stub.write_bytes(_KERNEL_STUB)
         args += ["-kernel", str(stub), "-append", bootargs]
     return args
+
+
+def _garbage(size: int) -> str:
+    """The -object for `size` bytes of RAM that start as one poison byte.
+
+    A private mapping of a file that all boots share: QEMU never writes to it.
+    """
+    path = cache_dir() / "ram" / f"{_POISON:02x}-{size}"
+    with locked(path):
+        if not (path.is_file() and path.stat().st_size == size):
+            partial = path.with_suffix(".partial")
+            with partial.open("wb") as out:
+                for at in range(0, size, len(_POISONED)):
+                    out.write(_POISONED[: size - at])
+            partial.replace(path)
+    return f"memory-backend-file,id=garbage,size={size},share=off,mem-path={_escape(path)}"
 
 
 def interactive_args(

@@ -35,7 +35,7 @@ from elftools.elf.sections import SymbolTableSection
 
 from ..core.errors import InfrastructureError
 from ..matrix.model import Arch, Board, RamText
-from .result import Memory
+from .result import Memory, Sample
 
 _HEADER = "xipmatrix-residency 1 "
 _FNV_START, _FNV_PRIME, _MASK = 0xCBF29CE484222325, 0x100000001B3, (1 << 64) - 1
@@ -57,12 +57,12 @@ class Where(StrEnum):
 
 @dataclass(frozen=True)
 class Run:
-    """Contiguous code: guest virtual and host address, size in bytes, FNV-1a of its bytes,
-    and how many instructions of it were executed."""
+    """Contiguous code: guest virtual and host address, size in bytes, FNV-1a of its bytes
+    (None: not known), and how many instructions of it were executed."""
 
     vaddr: int
     haddr: int
-    hash: int
+    hash: int | None
     size: int
     count: int
 
@@ -94,6 +94,22 @@ def read_counts(path: Path) -> list[Run]:
         return [_run(line.split()) for line in lines[1:]]
     except (ValueError, IndexError) as error:
         raise InfrastructureError(f"not a residency count: {error}", where=path) from error
+
+
+def runs_of(samples: Iterable[Sample], memories: Sequence[Memory]) -> list[Run]:
+    """Samples as runs of one instruction each. One whose PC is mapped nowhere is left out:
+    the CPU was about to fault."""
+    found = []
+    for one in samples:
+        if one.physical is None:
+            continue
+        host = 0
+        for memory in memories:
+            if 0 <= one.physical - memory.physical < memory.size:
+                host = memory.host + one.physical - memory.physical
+                break
+        found.append(Run(one.pc, host, None, 1, 1))
+    return found
 
 
 def _run(words: Sequence[str]) -> Run:
@@ -205,12 +221,13 @@ def _place(run: Run, memories: Sequence[Memory], board: Board, arch: Arch) -> Wh
 def _declared(run: Run, declared: Iterable[RamText], symbols: Symbols | None) -> str | None:
     """The section or range by which this run may be in RAM; None where none allows it.
 
-    A run in a section must equal the section's bytes: a true copy and nothing else.
+    A run in a section must equal the section's bytes, where its own are known: a true copy
+    and nothing else.
     """
     for text in declared:
         if text.section is not None:
             data = symbols.section_bytes(text.section, run.vaddr, run.size) if symbols else None
-            if data is not None and fnv1a(data) == run.hash:
+            if data is not None and run.hash in (None, fnv1a(data)):
                 return text.section
         elif text.virtual_base is not None and 0 <= run.vaddr - text.virtual_base < (
             text.size or 0

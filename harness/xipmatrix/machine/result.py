@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 
 class End(StrEnum):
@@ -32,11 +31,39 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Moment:
+    """The machine, stopped while init stands still.
+
+    `ram` is a dump of all RAM from the board's ram_base on, `info_mem` the monitor's
+    page-table view, empty where QEMU has none for this architecture. `flash_differs`: the
+    first offset at which the guest's view of its flash is not the image file's content,
+    None where all is the same or nobody looked.
+    """
+
+    name: str
+    ram: Path | None
+    info_mem: str = ""
+    flash_seen: int = 0
+    flash_differs: int | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Where one CPU was when it was asked: program counter (virtual) and its physical
+    address, None where nothing is mapped."""
+
+    cpu: int
+    pc: int
+    physical: int | None
+
+
+@dataclass(frozen=True)
 class BootResult:
     """One boot. `seconds` is wall time from QEMU's start to its end.
 
-    `counts` is the plugin's file, None where there is none. The SHA-256 are of the
-    flash image before and after. `detail` says why, where QEMU failed.
+    `counts` is the plugin's file, None where there is none; then `samples` stand in.
+    `flash_trace` is QEMU's trace of the flash device. The SHA-256 are of the flash image
+    before and after. `detail` says why, where QEMU failed.
     """
 
     end: End
@@ -52,30 +79,14 @@ class BootResult:
     silence_limit: float
     total_limit: float
     detail: str = ""
+    moments: tuple[Moment, ...] = ()
+    flash_trace: Path | None = None
+    samples: tuple[Sample, ...] = ()
+
+    def moment(self, name: str) -> Moment | None:
+        """The moment of that name, None where the boot never came to it."""
+        return next((one for one in self.moments if one.name == name), None)
 
     def console_text(self) -> str:
         """The console log as text."""
         return self.console.read_text("utf-8", "replace")
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-able; :meth:`from_dict` is the inverse."""
-        return {
-            **asdict(self),
-            "end": str(self.end),
-            "console": str(self.console),
-            "counts": str(self.counts) if self.counts else None,
-        }
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> BootResult:
-        """A result read back."""
-        return cls(
-            **{
-                **data,
-                "end": End(data["end"]),
-                "console": Path(data["console"]),
-                "counts": Path(data["counts"]) if data["counts"] else None,
-                "memories": tuple(Memory(**one) for one in data["memories"]),
-                "command": tuple(data["command"]),
-            }
-        )

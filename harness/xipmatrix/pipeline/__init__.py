@@ -2,6 +2,6 @@
 """From a cell to its result: all rooms above, put together."""
 
 from .stages import Options, Pipeline
-from .trial import boot_once, cell_flash, challenged
+from .trial import boot_once, cell_flash, challenged, forget_dumps
 
-__all__ = ["Options", "Pipeline", "boot_once", "cell_flash", "challenged"]
+__all__ = ["Options", "Pipeline", "boot_once", "cell_flash", "challenged", "forget_dumps"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..build import toolchain
 from ..build.compile import Built
 from ..flash import FlashImage, make_flash
+from ..machine import protocol
 from ..machine.boot import boot
 from ..machine.console import Limits
 from ..machine.result import BootResult
@@ -29,6 +30,7 @@ def boot_once(
     `extra_args` are added to the kernel's command line. Raises what
     :func:`flash.make_flash` and :func:`machine.boot.boot` raise.
     """
+    extra_args = f"{protocol.HOLD_OPTION} {extra_args}".strip()
     challenge, bootargs = challenged(cell, extra_args)
     flash = cell_flash(cell, built, bootargs, folder, templates)
     try:
@@ -43,6 +45,13 @@ def boot_once(
     finally:
         # As large as the flash, and made again from the build in a moment.
         flash.path.unlink(missing_ok=True)
+
+
+def forget_dumps(seen: BootResult) -> None:
+    """Remove the RAM dumps of a boot, which are as large as RAM: once it has passed."""
+    for moment in seen.moments:
+        if moment.ram is not None:
+            moment.ram.unlink(missing_ok=True)
 
 
 def cell_flash(

@@ -164,6 +164,8 @@ def apply_series(source: Source, kernel: KernelTree, base: str) -> Applied:
                 commits.append(tree.commit_changes(_message(series, patch), series.date))
     except SeriesConflict as error:
         return nothing(State.CONFLICT, detail=str(error))
+    if not commits:
+        return nothing(State.NATIVE, detail=f"{kernel.release} has all of this series already")
     return Applied(source.name, State.APPLIES, base, tree.commit, tuple(commits))
 
 

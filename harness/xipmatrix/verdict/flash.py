@@ -1,13 +1,61 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Evidence about the flash itself: nobody wrote to it."""
+"""Evidence about the flash itself: nobody wrote to it, and the guest saw what is in it."""
 
 from __future__ import annotations
 
+import re
+
 from ..core.evidence import Evidence, Verdict
+from ..machine import protocol
 from ..machine.result import BootResult
 
+# QEMU's hw/block/trace-events; newer versions put "<pid>@<time>:" before the name.
+_EVENT = re.compile(r"^(?:\S+:)?(pflash_\w+) (\S+?): ?(.*)$", re.M)
+_OFFSET = re.compile(r"offset:\s*(0x[0-9a-f]+)")
+_NAMED = 20
 
-def unchanged(boot: BootResult) -> Evidence:
+
+def evidence(boot: BootResult) -> list[Evidence]:
+    """All of it; the view only where a boot came far enough to be looked at."""
+    moment = boot.moment(protocol.POWEROFF)
+    view = [_view(moment.flash_seen, moment.flash_differs)] if moment and moment.flash_seen else []
+    return [_writes(boot), *view, _unchanged(boot)]
+
+
+def _writes(boot: BootResult) -> Evidence:
+    """No write reached a flash device, not even one that it ignored."""
+    name, breaks = "flash-writes", Verdict.FLASH_MODIFIED
+    text = boot.flash_trace.read_text("utf-8", "replace") if boot.flash_trace else ""
+    events = _EVENT.findall(text)
+    if not any(event == "pflash_reset" for event, _, _ in events):
+        # Every pflash traces its reset: without it, silence would prove nothing.
+        summary = "QEMU traced no flash device: nothing is known about writes to it"
+        return Evidence(name, False, summary, Verdict.INFRASTRUCTURE)
+    writes = [(device, what) for event, device, what in events if event == "pflash_io_write"]
+    offsets = [found[1] for _, what in writes if (found := _OFFSET.search(what))]
+    figures = {
+        "method": "QEMU -trace pflash_*",
+        "writes": len(writes),
+        "first": [f"{device} {what}" for device, what in writes[:_NAMED]],
+    }
+    if writes:
+        where = ", ".join(dict.fromkeys(offsets[:5]))
+        summary = f"{len(writes)} writes reached the flash device, at offset {where}"
+        return Evidence(name, False, summary, breaks, figures)
+    return Evidence(name, True, "not one write reached the flash device", breaks, figures)
+
+
+def _view(seen: int, differs: int | None) -> Evidence:
+    """What the guest reads at the flash's addresses is the image file."""
+    if differs is None:
+        summary = f"the guest reads all {seen} bytes of flash as the image file has them"
+    else:
+        summary = f"the guest reads another byte than the image file's at flash offset {differs:#x}"
+    figures = {"compared_bytes": seen, "first_difference": differs}
+    return Evidence("flash-view", differs is None, summary, Verdict.FLASH_MODIFIED, figures)
+
+
+def _unchanged(boot: BootResult) -> Evidence:
     """The image file is the same after the boot. Weak alone: QEMU ignores many writes."""
     same = boot.flash_sha256 == boot.flash_sha256_after
     summary = "the flash image is the same" if same else "the flash image has changed"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Evidence from the counts: every executed instruction by the memory it came from."""
+"""Evidence from counts or samples: executed instructions by the memory they came from."""
 
 from __future__ import annotations
 
@@ -15,25 +15,35 @@ from ..matrix.model import Cell
 # A kernel that reaches userspace has executed many millions; less means that the
 # counting, not the kernel, is at fault.
 LEAST_INSTRUCTIONS = 1_000_000
+# Fewer samples than this say nothing: a boot that reaches init gives some thirty.
+LEAST_SAMPLES = 10
 _NAMED = 40
 
 
 def in_place(cell: Cell, boot: BootResult, vmlinux: Path | None, started: bool) -> Evidence:
     """Whether the kernel executed from flash alone, but for code declared to run in RAM.
 
-    Every executed instruction is counted. Names of what ran outside go with their
-    counts. `started`: init was reached, so user code must show too.
+    Every executed instruction is counted. Where QEMU has no plugins, samples of the program
+    counter stand in: grade ``sampled``, which says so in its summary. Names of what ran
+    outside go with their counts. `started`: init was reached, so user code must show too.
     """
     name = "in-place"
-    if boot.counts is None:
-        summary = "the plugin left no counts: nothing is known about where code ran"
+    counted = boot.counts is not None
+    if boot.counts is not None:
+        runs = residency.read_counts(boot.counts)
+        unit, least = "instructions", LEAST_INSTRUCTIONS
+    else:
+        runs = residency.runs_of(boot.samples, boot.memories)
+        unit, least = "samples", LEAST_SAMPLES
+    if not runs:
+        summary = "neither counts nor samples: nothing is known about where code ran"
         return Evidence(name, False, summary, Verdict.INFRASTRUCTURE)
     symbols = residency.Symbols(vmlinux) if vmlinux else None
-    runs = residency.read_counts(boot.counts)
     found = residency.classify(runs, boot.memories, cell.board_spec, cell.arch_spec, symbols)
     flash, kernel = found.counts[Where.FLASH], found.kernel
     figures = {
-        "method": "TCG plugin, every instruction",
+        "method": "TCG plugin, every instruction" if counted else "QMP samples of the PC",
+        "grade": "counted" if counted else "sampled",
         "total": found.total,
         "flash": flash,
         "flash_share_of_kernel": flash / kernel if kernel else 0.0,
@@ -46,20 +56,22 @@ def in_place(cell: Cell, boot: BootResult, vmlinux: Path | None, started: bool) 
     }
     if found.outside:
         summary = (
-            f"{found.counts[Where.KERNEL_RAM]} kernel instructions were executed outside flash "
+            f"{found.counts[Where.KERNEL_RAM]} kernel {unit} were executed outside flash "
             f"({_share(found.counts[Where.KERNEL_RAM], kernel)}): {_top(found.outside)}"
         )
         return Evidence(name, False, summary, Verdict.NOT_IN_PLACE, figures)
     if flash == 0:
-        summary = "not one instruction was executed from flash"
+        summary = f"not one of {found.total} {unit} was executed from flash"
         return Evidence(name, False, summary, Verdict.NOT_IN_PLACE, figures)
-    if started and (kernel < LEAST_INSTRUCTIONS or not found.counts[Where.USER]):
+    if started and (kernel < least or (counted and not found.counts[Where.USER])):
         summary = (
             f"init was reached, yet only {kernel} kernel and {found.counts[Where.USER]} user "
-            "instructions were counted: the counting is at fault"
+            f"{unit} were counted: the counting is at fault"
         )
         return Evidence(name, False, summary, Verdict.INFRASTRUCTURE, figures)
-    summary = f"{flash} of {kernel} kernel instructions came from flash ({_share(flash, kernel)})"
+    summary = f"{flash} of {kernel} kernel {unit} came from flash ({_share(flash, kernel)})"
+    if not counted:
+        summary += "; sampled only: what ran between two samples is not known"
     if found.declared:
         summary += f"; declared code in RAM: {_top(found.declared)}"
     return Evidence(name, True, summary, Verdict.NOT_IN_PLACE, figures)

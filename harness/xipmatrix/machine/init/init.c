@@ -9,6 +9,7 @@
  *	XIPMATRIX-BEGIN <file>			the file's content follows
  *	XIPMATRIX-END <file>
  *	XIPMATRIX-DONE				power-off follows
+ *	XIPMATRIX-HOLD <moment>			waits for a line, so that memory can be looked at
  *
  * The kernel itself prints its command line, so a challenge that is merely echoed
  * proves nothing. The reply is computed; protocol.py computes it independently.
@@ -16,6 +17,7 @@
  * Kernel command line:
  *	xipmatrix.challenge=<16 hex digits>
  *	xipmatrix.poweroff=reset	restart instead: for boards without power switch
+ *	xipmatrix.hold=1		wait at "userspace" and "poweroff" (HOLD_SECONDS at most)
  *	xipmatrix.mode=<mode>		negative controls of the judge, see enum below
  *
  * Built with the kernel's own nolibc, of 6.12 as of 7.3; without libgcc, so no
@@ -25,6 +27,8 @@
 
 #define MAX_CPUS 1024
 #define CMDLINE_SIZE 4096
+/* A console that takes no input costs so long, but does not fail a kernel. */
+#define HOLD_SECONDS 30
 
 /* Negative controls: what a sound kernel's userspace must not be able to get passed. */
 static const char *const modes[] = {
@@ -36,11 +40,12 @@ static const char *const modes[] = {
 	"badreply",	/* a reply with one bit wrong */
 	"echo",		/* the challenge itself as the reply */
 	"nopoweroff",	/* all is right, but it never powers off */
+	"replay",	/* the right reply to another challenge, as an earlier run gave it */
 	"reset",	/* all is right, but it restarts instead of powering off */
 };
 enum mode {
 	MODE_EXIT, MODE_HANG, MODE_SPIN, MODE_FLOOD, MODE_NOREPLY, MODE_BADREPLY, MODE_ECHO,
-	MODE_NOPOWEROFF, MODE_RESET, MODE_NORMAL
+	MODE_NOPOWEROFF, MODE_REPLAY, MODE_RESET, MODE_NORMAL
 };
 
 static void flush(const char *text, size_t left)
@@ -188,6 +193,19 @@ static void console_level(int level)
 	syscall(__NR_syslog, 8, NULL, level);
 }
 
+/* Stand still until the judge, who stops the machine meanwhile, sends a line. */
+static void hold(const char *moment)
+{
+	struct pollfd input = { .fd = 0, .events = POLLIN };
+	char line[16];
+
+	say("XIPMATRIX-HOLD ");
+	say(moment);
+	say("\n");
+	if (poll(&input, 1, HOLD_SECONDS * 1000) > 0)
+		read(0, line, sizeof(line));
+}
+
 static __attribute__((noreturn)) void sleep_for_ever(void)
 {
 	for (;;)
@@ -199,7 +217,7 @@ int main(void)
 	static char cmdline[CMDLINE_SIZE];
 	const char *challenge, *wanted;
 	uint64_t reply;
-	int mode, fd;
+	int mode, holds, fd;
 
 	console_level(LEVEL_WHILE_TALKING);
 	mount("proc", "/proc", "proc", 0, NULL);
@@ -214,10 +232,14 @@ int main(void)
 	if (is_word(option(cmdline, "xipmatrix.poweroff="), "reset"))
 		mode = mode == MODE_NORMAL ? MODE_RESET : mode;
 
+	holds = is_word(option(cmdline, "xipmatrix.hold="), "1");
+
 	/* An empty line first: the kernel may have been in the middle of one. */
 	say("\nXIPMATRIX-INIT 1\nXIPMATRIX-CPUS ");
 	say_hex(online_cpus(), 4);
 	say("\n");
+	if (holds)
+		hold("userspace");
 
 	if (mode == MODE_EXIT)
 		return 1;
@@ -232,6 +254,8 @@ int main(void)
 	reply = mix(parse_hex(challenge));
 	if (mode == MODE_BADREPLY)
 		reply ^= 1;
+	if (mode == MODE_REPLAY)
+		reply = mix(1);
 	if (mode == MODE_ECHO)
 		reply = parse_hex(challenge);
 	if (challenge && mode != MODE_NOREPLY) {
@@ -244,6 +268,8 @@ int main(void)
 	show("/proc/meminfo");
 	show("/proc/iomem");
 	say("XIPMATRIX-DONE\n");
+	if (holds)
+		hold("poweroff");
 	console_level(LEVEL_USUAL);
 	if (mode != MODE_NOPOWEROFF)
 		reboot(mode == MODE_RESET ? LINUX_REBOOT_CMD_RESTART : LINUX_REBOOT_CMD_POWER_OFF);
