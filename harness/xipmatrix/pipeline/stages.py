@@ -43,7 +43,7 @@ from ..series.engine import Applied, Source, State, apply_all, sources
 from ..stagecache import Kept, StageCache
 from ..store import Run
 from ..verdict import Judgement, decide, judge
-from .trial import boot_once
+from .trial import boot_once, forget_dumps
 
 Tell = Callable[[str, str, str], None]
 
@@ -384,6 +384,7 @@ class Pipeline:
             _take(result, judgement, seen.console)
             if judgement.verdict is not Verdict.PASS:
                 raise CellFailure(judgement.verdict, judgement.reason, log=str(seen.console))
+            forget_dumps(seen)
             shutil.copy(seen.console, work / "console.log")
             write_json(work / "evidence.json", [one.as_dict() for one in judgement.evidence])
 

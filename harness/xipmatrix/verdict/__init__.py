@@ -45,7 +45,7 @@ def judge(
 
 
 def decide(evidence: Sequence[Evidence]) -> Judgement:
-    """The worst verdict that failed evidence leads to, `pass` where none but advisory evidence failed."""
+    """The worst verdict that failed evidence leads to; `pass` where only advisory one failed."""
     severity = list(Verdict)
     failed = [one for one in evidence if not one.holds and not one.advisory]
     if not failed:
@@ -65,5 +65,5 @@ def dynamic_evidence(cell: Cell, boot: BootResult, vmlinux: Path | None) -> list
     return [
         *userspace.evidence(board, boot, said),
         in_place(cell, boot, vmlinux, said.started),
-        flash.unchanged(boot),
+        *flash.evidence(boot),
     ]
