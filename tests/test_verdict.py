@@ -12,6 +12,7 @@ import pytest
 from machine_support import make_cell
 from xipmatrix.core.evidence import Evidence, Verdict
 from xipmatrix.machine.result import BootResult, End, Memory, Moment, Sample
+from xipmatrix.result import CellResult
 from xipmatrix.verdict import decide, judge
 
 FLASH, RAM = 0x7F0000000000, 0x7F1000000000
@@ -71,7 +72,10 @@ def test_samples_stand_in_for_counts_and_say_so(tmp_path: Path) -> None:
     seen = boot(tmp_path, counts=None, samples=(*(IN_FLASH,) * 99, unmapped))
     judged = judge(make_cell(), seen, None)
     assert judged.verdict is Verdict.PASS, judged.reason
-    assert judged.figure("in-place", "grade") == "sampled"
+    assert judged.reason == "all evidence holds; sampled only: in-place"
+    result = CellResult.of(make_cell())
+    result.verdict, result.evidence = judged.verdict, list(judged.evidence)
+    assert result.label == "pass (sampled)"
     (in_place,) = [one for one in judged.evidence if one.name == "in-place"]
     assert "99 of 99 kernel samples" in in_place.summary
     assert "what ran between two samples is not known" in in_place.summary
@@ -202,6 +206,15 @@ def test_the_worst_verdict_decides() -> None:
     assert judged.verdict is Verdict.BOOT_SILENT
     assert judged.reason == "b: b's summary"
     assert decide(found[3:]).verdict is Verdict.PASS
+
+
+def test_advisory_evidence_is_shown_and_decides_nothing() -> None:
+    drift = Evidence("drift", False, "a section is not placed", Verdict.PASS)
+    judged = decide([drift])
+    assert (judged.verdict, judged.reason) == (
+        Verdict.PASS,
+        "all evidence holds; worth a look: drift",
+    )
 
 
 def test_static_evidence_counts_too(tmp_path: Path) -> None:

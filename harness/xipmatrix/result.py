@@ -83,6 +83,8 @@ class CellResult:
                 return f"{self.verdict} (known)"
             if self.verdict is Verdict.PASS:
                 return "pass (unexpected)"
+        if self.verdict is Verdict.PASS and any(one.weak for one in self.evidence):
+            return "pass (sampled)"
         return str(self.verdict)
 
     @property

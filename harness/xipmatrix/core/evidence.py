@@ -26,6 +26,10 @@ class Verdict(StrEnum):
     PASS = "pass"
 
 
+# A figure `grade` says how good a piece of evidence is, where that can differ.
+COUNTED, SAMPLED = "counted", "sampled"
+
+
 @dataclass(frozen=True)
 class Evidence:
     """One fact measured about a cell, with its figures, that can fail.
@@ -44,6 +48,11 @@ class Evidence:
     def advisory(self) -> bool:
         """Whether a failure is only shown."""
         return self.breaks is Verdict.PASS
+
+    @property
+    def weak(self) -> bool:
+        """Whether it rests on samples, where it could have been counted."""
+        return self.figures.get("grade") == SAMPLED
 
     def as_dict(self) -> dict[str, Any]:
         """The evidence as JSON-able data."""

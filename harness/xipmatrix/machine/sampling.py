@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where the CPUs are, asked from outside every few milliseconds.
+"""Where the CPUs are, asked from outside every ten milliseconds or so.
 
 For a QEMU without plugins: coarser than counting, since it sees only the moments it looks
 at, and `stop` tends to come to rest at a pending interrupt.
@@ -12,7 +12,7 @@ import asyncio
 from .monitor import Monitor
 from .result import Sample
 
-_PAUSE_SECONDS = 0.005
+_PAUSE_SECONDS = 0.001
 
 
 async def sample(monitor: Monitor, turn: asyncio.Lock, into: list[Sample]) -> None:

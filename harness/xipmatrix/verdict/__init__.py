@@ -49,8 +49,12 @@ def decide(evidence: Sequence[Evidence]) -> Judgement:
     severity = list(Verdict)
     failed = [one for one in evidence if not one.holds and not one.advisory]
     if not failed:
-        noted = ", ".join(one.name for one in evidence if not one.holds)
-        reason = f"all evidence holds; worth a look: {noted}" if noted else "all evidence holds"
+        reason = "all evidence holds"
+        for what, names in (
+            ("sampled only", [one.name for one in evidence if one.weak]),
+            ("worth a look", [one.name for one in evidence if not one.holds]),
+        ):
+            reason += f"; {what}: {', '.join(names)}" if names else ""
         return Judgement(Verdict.PASS, reason, tuple(evidence))
     worst = min(failed, key=lambda one: severity.index(one.breaks))
     return Judgement(worst.breaks, f"{worst.name}: {worst.summary}", tuple(evidence))

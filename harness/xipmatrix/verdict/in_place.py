@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from ..core.evidence import Evidence, Verdict
+from ..core.evidence import COUNTED, SAMPLED, Evidence, Verdict
 from ..machine import residency
 from ..machine.residency import Where
 from ..machine.result import BootResult
@@ -15,7 +15,7 @@ from ..matrix.model import Cell
 # A kernel that reaches userspace has executed many millions; less means that the
 # counting, not the kernel, is at fault.
 LEAST_INSTRUCTIONS = 1_000_000
-# Fewer samples than this say nothing: a boot that reaches init gives some thirty.
+# Fewer samples than this say nothing: a boot that reaches init gives dozens.
 LEAST_SAMPLES = 10
 _NAMED = 40
 
@@ -43,7 +43,7 @@ def in_place(cell: Cell, boot: BootResult, vmlinux: Path | None, started: bool) 
     flash, kernel = found.counts[Where.FLASH], found.kernel
     figures = {
         "method": "TCG plugin, every instruction" if counted else "QMP samples of the PC",
-        "grade": "counted" if counted else "sampled",
+        "grade": COUNTED if counted else SAMPLED,
         "total": found.total,
         "flash": flash,
         "flash_share_of_kernel": flash / kernel if kernel else 0.0,
