@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from xipmatrix.matrix.model import Arch, Board, Cell, Config, Kernel
@@ -19,6 +20,7 @@ ARCH: dict[str, Any] = {
         {"section": ".vectors", "why": "copied to the vector page"},
         {"virtual_base": 0xFFFF0F00, "size": 0x100, "why": "helpers"},
     ],
+    "loaded_code": [{"virtual_base": 0xBF000000, "size": "16M", "why": "modules"}],
     "rom_sections": {".init.rodata": "tables"},
 }
 BOARD: dict[str, Any] = {
@@ -32,7 +34,11 @@ BOARD: dict[str, Any] = {
 }
 
 
-def make_cell(board: dict[str, Any] | None = None, arch: dict[str, Any] | None = None) -> Cell:
+def make_cell(
+    board: dict[str, Any] | None = None,
+    arch: dict[str, Any] | None = None,
+    workload: Sequence[str] = (),
+) -> Cell:
     """A cell on BOARD and ARCH with some of their keys replaced."""
     return Cell(
         kernel="7.3",
@@ -43,5 +49,5 @@ def make_cell(board: dict[str, Any] | None = None, arch: dict[str, Any] | None =
         kernel_spec=Kernel.model_validate({"providers": [{"path": {"path": "/nowhere"}}]}),
         arch_spec=Arch.model_validate({**ARCH, **(arch or {})}),
         board_spec=Board.model_validate({**BOARD, **(board or {})}),
-        config_spec=Config(base="allnoconfig"),
+        config_spec=Config.model_validate({"base": "allnoconfig", "workload": workload}),
     )

@@ -14,6 +14,7 @@ import pytest
 
 from xipmatrix.build.compile import Built
 from xipmatrix.core.evidence import Verdict
+from xipmatrix.machine import protocol
 from xipmatrix.machine.boot import boot
 from xipmatrix.machine.console import Limits
 from xipmatrix.matrix.model import Cell
@@ -95,7 +96,7 @@ def test_a_corrupted_flash(
     arm_cell: Pair, at: int, size: int, verdicts: set[Verdict], tmp_path: Path
 ) -> None:
     cell, built = arm_cell
-    challenge, bootargs = challenged(cell)
+    challenge, bootargs = challenged(cell, protocol.HOLD_OPTION)
     image = cell_flash(cell, built, bootargs, tmp_path, TEMPLATES)
     board = cell.board_spec
     zero(board.xip_phys_addr - board.flash.base + at, size)(image.path)
@@ -110,7 +111,7 @@ def test_a_normal_kernel_in_ram_is_not_in_place(
 ) -> None:
     cell, built = arm_cell
     zimage, vmlinux = normal_kernel
-    challenge, bootargs = challenged(cell)
+    challenge, bootargs = challenged(cell, protocol.HOLD_OPTION)
     image = cell_flash(cell, built, bootargs, tmp_path, TEMPLATES)
     seen = boot(
         cell.board_spec,

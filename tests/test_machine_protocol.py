@@ -70,6 +70,50 @@ def test_what_init_says_is_read() -> None:
     assert said.meminfo_kb("SwapTotal") is None
 
 
+LOADED = """\
+XIPMATRIX-INIT 1
+XIPMATRIX-SECTION hello .init.text 0xbf200000\r
+XIPMATRIX-SECTION hello .text 0xbf201000
+XIPMATRIX-WORKLOAD modules 0002
+XIPMATRIX-JITED workload 00000000bf202000 0001020304050607
+XIPMATRIX-JITED workload 00000000bf202008 08090a
+XIPMATRIX-JITED other 00000000bf20200b ff
+XIPMATRIX-WORKLOAD bpf 0080
+"""
+
+
+def test_what_was_loaded_is_read() -> None:
+    said = protocol.read_console(LOADED)
+    assert said.sections == [("hello", ".init.text", 0xBF200000), ("hello", ".text", 0xBF201000)]
+    assert said.jited == [
+        ("workload", 0xBF202000, bytes(range(11))),
+        ("other", 0xBF20200B, b"\xff"),
+    ]
+    assert said.workload == {"modules": 2, "bpf": 128}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "XIPMATRIX-SECTION hello .text",
+        "XIPMATRIX-SECTION hello .text 0x",
+        "XIPMATRIX-SECTION hello .text 0xbf200000 1",
+        "XIPMATRIX-JITED workload 00000000bf202000",
+        "XIPMATRIX-JITED workload 00000000bf202000 000",
+        "XIPMATRIX-JITED workload bf20200g 00",
+        "XIPMATRIX-WORKLOAD bpf",
+        "XIPMATRIX-WORKLOAD bpf 128 times",
+        "XIPMATRIX-WORKLOAD bpf many",
+        "hello: XIPMATRIX-WORKLOAD bpf 0080",
+    ],
+)
+def test_a_cut_line_about_what_was_loaded_says_nothing(line: str) -> None:
+    said = protocol.read_console(f"XIPMATRIX-INIT 1\n{line}\n")
+    assert (said.sections, said.jited, said.workload) == ([], [], {})
+    # Nor does one that stands before init has started.
+    assert protocol.read_console(LOADED.replace("INIT 1", "INIT 2")).workload == {}
+
+
 @pytest.mark.parametrize(
     "console",
     [

@@ -11,9 +11,11 @@ import pytest
 
 from machine_support import make_cell
 from xipmatrix.core.evidence import Evidence, Verdict
+from xipmatrix.machine import protocol
+from xipmatrix.machine.residency import fnv1a
 from xipmatrix.machine.result import BootResult, End, Memory, Moment, Sample
 from xipmatrix.result import CellResult
-from xipmatrix.verdict import decide, judge
+from xipmatrix.verdict import Judgement, decide, judge, workload
 
 FLASH, RAM = 0x7F0000000000, 0x7F1000000000
 KERNEL = "Booting Linux on physical CPU 0x0\nLinux version 7.3.4\n"
@@ -184,6 +186,80 @@ def test_what_breaks_what(
     judged = judge(make_cell(), boot(tmp_path, **changes), None)
     assert judged.verdict is verdict
     assert judged.reason.startswith(f"{name}: ")
+
+
+BPF = "XIPMATRIX-JITED workload 00000000bf202000 0011223344556677\n"
+RAN = "XIPMATRIX-WORKLOAD bpf 0080\n"
+JITED = f"bf202000 {RAM + 0x100000:x} {fnv1a(bytes.fromhex('00112233')):x} 4 640\n"
+
+
+def bpf(folder: Path, said: str = BPF + RAN, counts: str = COUNTS + JITED) -> Judgement:
+    """The judgement of a boot whose config asks for a BPF program."""
+    seen = boot(folder, GOOD.replace(REPLY, REPLY + said), counts)
+    return judge(make_cell(workload=["bpf"]), seen, None)
+
+
+def test_a_workload_that_was_done_passes(tmp_path: Path) -> None:
+    judged = bpf(tmp_path)
+    assert judged.verdict is Verdict.PASS, judged.reason
+    (done,) = [one for one in judged.evidence if one.name == "workload"]
+    assert done.summary == (
+        "a BPF program ran 128 times; executed in RAM: BPF workload 640 instructions"
+    )
+    assert judged.figure("in-place", "declared_symbols") == {"workload (BPF)": 640}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "reason", "changes"),
+    [
+        (Verdict.USERSPACE_FAILED, "workload: the BPF program ran 0 times", {"said": BPF}),
+        (
+            Verdict.USERSPACE_FAILED,
+            "workload: the BPF program ran 99 times",
+            {"said": BPF + RAN.replace("0080", "0063")},
+        ),
+        # It says so, and nothing was executed: an interpreter.
+        (Verdict.USERSPACE_FAILED, "workload: no BPF program executed", {"counts": COUNTS}),
+        # Where the program is, nobody said.
+        (Verdict.NOT_IN_PLACE, "in-place: 640 kernel instructions", {"said": RAN}),
+        (
+            Verdict.NOT_IN_PLACE,
+            "in-place: 640 kernel instructions",
+            {"said": BPF.replace("0011", "1100") + RAN},
+        ),
+    ],
+)
+def test_a_workload_that_was_not(
+    tmp_path: Path, verdict: Verdict, reason: str, changes: dict[str, Any]
+) -> None:
+    judged = bpf(tmp_path, **changes)
+    assert judged.verdict is verdict
+    assert judged.reason.startswith(reason)
+
+
+def test_modules_must_have_been_built_and_loaded(tmp_path: Path) -> None:
+    cell = make_cell(workload=["modules"])
+    assert judge(cell, boot(tmp_path), None).reason == (
+        "workload: no module was built with this kernel"
+    )
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "hello.ko").write_bytes(b"")
+    said = protocol.Userspace(workload={"modules": 0})
+    nothing = Evidence("in-place", True, "", Verdict.NOT_IN_PLACE, {"grade": "counted"})
+    (one,) = workload.evidence(cell, tmp_path / "vmlinux", said, nothing)
+    assert one.summary == "0 of 1 modules were loaded; module hello executed nothing"
+    said = protocol.Userspace(workload={"modules": 1})
+    (one,) = workload.evidence(cell, tmp_path / "vmlinux", said, nothing)
+    assert not one.holds and one.summary == "module hello executed nothing"
+    figures = {"grade": "counted", "loaded": {"module hello": 5}}
+    ran = dataclasses.replace(nothing, figures=figures)
+    (one,) = workload.evidence(cell, tmp_path / "vmlinux", said, ran)
+    assert one.holds, one.summary
+
+
+def test_a_config_that_asks_for_nothing_has_no_such_evidence(tmp_path: Path) -> None:
+    judged = judge(make_cell(), boot(tmp_path), None)
+    assert "workload" not in [one.name for one in judged.evidence]
 
 
 def test_a_board_without_power_switch_restarts(tmp_path: Path) -> None:

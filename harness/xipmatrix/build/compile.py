@@ -21,6 +21,7 @@ from ..core import run
 from ..core.errors import InfrastructureError
 from ..core.evidence import CellFailure, Verdict
 from ..matrix.model import Cell
+from .linker_script import keep_linker_scripts, linker_scripts
 from .toolchain import Toolchain
 
 # The same image wherever and whenever it is built (Documentation/kbuild/reproducible-builds.rst).
@@ -34,12 +35,16 @@ _ERROR = re.compile(r"(?:\berror:|\bundefined reference|\*\*\* |^ld: |ASSERT|ass
 
 @dataclass(frozen=True)
 class Built:
-    """What a build leaves in its folder."""
+    """What a build leaves in its folder.
+
+    `linker_scripts`: as built, and as it would be without XIP; None where not known.
+    """
 
     folder: Path
     image: Path
     vmlinux: Path
     device_tree: Path | None
+    linker_scripts: tuple[Path, Path] | None = None
 
 
 def build_kernel(
@@ -53,17 +58,19 @@ def build_kernel(
     timeout: float,
     ccache: bool,
     target: str = "xipkernel",
+    initramfs: Path | None = None,
 ) -> None:
     """Build `target` of `source` into `folder`, which then holds the names of :class:`Built`.
 
-    `folder` is empty and ours; metadata.json, build.log and reproducer.sh are tuxmake's.
+    `initramfs` takes the place of the configuration's archive. `folder` is ours, and empty
+    but for what build_modules() left; metadata.json, build.log and reproducer.sh are tuxmake's.
     Raises CellFailure(build-failed) with the first relevant error,
     CellFailure(config-dropped) when tuxmake finds no XIP kernel configured, and
     InfrastructureError for faults of our own (disk full, time-out).
     """
     objects = folder / "objects"
     output = folder / "tuxmake"
-    objects.mkdir()
+    objects.mkdir(exist_ok=True)
     device_tree = cell.board_spec.device_tree
     named_tree = device_tree is not None and device_tree.source != "qemu"
     command = [
@@ -73,6 +80,7 @@ def build_kernel(
         *("-j", str(jobs)),
         *(("-w", "ccache") if ccache and run.find_tool("ccache") else ()),
         *(word for key, value in _FIXED.items() for word in ("-e", f"{key}={value}")),
+        *((f"CONFIG_INITRAMFS_SOURCE={initramfs}",) if initramfs else ()),
         target,
     ]
     if named_tree:
@@ -97,6 +105,41 @@ def build_kernel(
     if not done.ok or statuses.get(target) != "PASS":
         raise CellFailure(Verdict.BUILD_FAILED, first_error(text, done.output), log=str(log))
     _keep(cell, objects, folder, target)
+
+
+def build_modules(
+    source: Path, toolchain: Toolchain, config: Path, folder: Path, *, jobs: int, timeout: float
+) -> list[Path]:
+    """Build the modules of `config` before the kernel that shall carry them: `folder`/modules.
+
+    Each file has its module's name. What was compiled stays in `folder`/objects for
+    build_kernel(). Raises CellFailure(build-failed), also where there is no module.
+    """
+    objects, log = folder / "objects", folder / "modules.log"
+    objects.mkdir()
+    shutil.copy(config, objects / ".config")
+    done = run.run(
+        [
+            *("make", "-C", str(source), f"O={objects}", f"-j{jobs}", *toolchain.make_args),
+            # Without vmlinux nobody knows which symbols there are; loading will tell.
+            *("KBUILD_MODPOST_WARN=1", "modules"),
+        ],
+        log=log,
+        timeout=timeout,
+        death_signal="TERM",
+        env=_FIXED,
+    )
+    if done.timed_out:
+        raise InfrastructureError(f"the modules took longer than {timeout:.0f} s", where=log)
+    if not done.ok and "No space left on device" in done.output:
+        raise InfrastructureError("the disk is full", where=folder.parent, hint="xipmatrix clean")
+    found = sorted(objects.rglob("*.ko")) if done.ok else []
+    if not found:
+        why = first_error(log.read_text(errors="replace"), done.output)
+        raise CellFailure(Verdict.BUILD_FAILED, f"no modules were built: {why}", log=str(log))
+    kept = folder / "modules"
+    kept.mkdir()
+    return [Path(shutil.copy(path, kept / path.name.replace("-", "_"))) for path in found]
 
 
 def _statuses(metadata: Path) -> dict[str, str]:
@@ -132,6 +175,7 @@ def _keep(cell: Cell, objects: Path, folder: Path, target: str) -> None:
             )
         shutil.move(path, folder / name)
     shutil.copy(objects / "System.map", folder / "System.map")
+    keep_linker_scripts(objects, arch.kernel_arch, folder)
     _drop_unless_kept(objects)
 
 
@@ -143,4 +187,10 @@ def _drop_unless_kept(objects: Path) -> None:
 def built(folder: Path) -> Built:
     """The result that `build_kernel` left in `folder`."""
     tree = folder / "board.dtb"
-    return Built(folder, folder / "xipImage", folder / "vmlinux", tree if tree.is_file() else None)
+    return Built(
+        folder,
+        folder / "xipImage",
+        folder / "vmlinux",
+        tree if tree.is_file() else None,
+        linker_scripts(folder),
+    )

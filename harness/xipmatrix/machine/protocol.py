@@ -13,7 +13,8 @@ HOLD_OPTION = "xipmatrix.hold=1"
 USERSPACE, POWEROFF = MOMENTS = ("userspace", "poweroff")
 _HOLD = re.compile(rb"^XIPMATRIX-HOLD (\w+)\r?$")
 
-_LINE = re.compile(r"^XIPMATRIX-(INIT|CPUS|REPLY|BEGIN|END|DONE|HOLD)(?: (\S+))?\s*$")
+_WORDS = "INIT|CPUS|REPLY|BEGIN|END|DONE|HOLD|SECTION|JITED|WORKLOAD"
+_LINE = re.compile(rf"^XIPMATRIX-({_WORDS})(?: (\S.*?))?\s*$")
 
 
 def reply(challenge: int) -> int:
@@ -39,13 +40,21 @@ def held_moment(line: bytes) -> str | None:
 
 @dataclass
 class Userspace:
-    """What init said, as far as it came."""
+    """What init said, as far as it came.
+
+    `sections`: module, section of code and the address (virtual) it was loaded to. `jited`:
+    BPF program, address (virtual) and bytes of its machine code. `workload`: how often each
+    work was done.
+    """
 
     started: bool = False
     done: bool = False
     cpus: int | None = None
     reply: int | None = None
     files: dict[str, str] = field(default_factory=dict)
+    sections: list[tuple[str, str, int]] = field(default_factory=list)
+    jited: list[tuple[str, int, bytes]] = field(default_factory=list)
+    workload: dict[str, int] = field(default_factory=dict)
 
     def meminfo_kb(self, key: str) -> int | None:
         """A line of /proc/meminfo such as ``MemTotal``, in kB; None where it is missing."""
@@ -83,7 +92,30 @@ def read_console(console: str) -> Userspace:
             reading = None
         elif word == "DONE":
             said.done = True
+        elif word in ("SECTION", "JITED", "WORKLOAD"):
+            _read_loaded(said, word, value.split())
     return said
+
+
+def _read_loaded(said: Userspace, word: str, values: list[str]) -> None:
+    """One line about what was loaded and done; a line that is cut says nothing."""
+    match word, values:
+        case "WORKLOAD", [work, count] if (number := _hex(count)) is not None:
+            said.workload[work] = number
+        case "SECTION", [module, section, address] if (
+            number := _hex(address.removeprefix("0x"))
+        ) is not None:
+            said.sections.append((module, section, number))
+        case "JITED", [program, address, code] if (
+            number := _hex(address)
+        ) is not None and re.fullmatch("(?:[0-9a-f]{2})+", code):
+            data = bytes.fromhex(code)
+            if said.jited:
+                last, base, before = said.jited[-1]
+                if last == program and base + len(before) == number:
+                    said.jited[-1] = (program, base, before + data)
+                    return
+            said.jited.append((program, number, data))
 
 
 def _hex(text: str) -> int | None:

@@ -28,6 +28,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Protocol
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
@@ -67,12 +68,31 @@ class Run:
     count: int
 
 
+class LoadedCode(Protocol):
+    """Code that the kernel loaded to RAM: a module or a BPF program (`kind`) named `owner`."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def owner(self) -> str: ...
+
+    def holds(self, run: Run) -> bool:
+        """Whether `run` is part of it."""
+
+    def name(self, vaddr: int) -> str:
+        """The name of what is at `vaddr` (virtual)."""
+
+
 @dataclass
 class Residency:
-    """Executed instructions by place; `outside` by name for kernel code in RAM."""
+    """Executed instructions by place; by name for kernel code in RAM: `outside`, `declared`.
+
+    `loaded`, a part of `declared`, by module or BPF program.
+    """
 
     counts: Counter[Where] = field(default_factory=Counter)
     declared: Counter[str] = field(default_factory=Counter)
+    loaded: Counter[str] = field(default_factory=Counter)
     outside: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -163,6 +183,10 @@ class Symbols:
                 return self._names[at]
         return f"{vaddr:#x}"
 
+    def contain(self, code: bytes) -> bool:
+        """Whether `code` occurs anywhere in executable sections."""
+        return any(code in data for _name, _start, data in self._sections)
+
     def section_bytes(self, name: str, vaddr: int, size: int) -> bytes | None:
         """`size` bytes at `vaddr` (virtual) of executable section `name`; None if not there."""
         for section, start, data in self._sections:
@@ -177,17 +201,27 @@ def classify(
     board: Board,
     arch: Arch,
     symbols: Symbols | None,
+    loaded: Sequence[LoadedCode] = (),
 ) -> Residency:
-    """Place every run. Without `symbols`, names are addresses and no section is declared."""
+    """Place every run. Without `symbols`, names are addresses and no section is declared.
+
+    `loaded` is the code that may be in RAM because the kernel loaded it.
+    """
     found = Residency()
     for run in runs:
         place = _place(run, memories, board, arch)
         name = symbols.name(run.vaddr) if symbols else f"{run.vaddr:#x}"
         if place is Where.KERNEL_RAM:
             why = _declared(run, arch.ram_text, symbols)
+            # Memory of code that is gone, such as a module's beginning, is used again.
+            code = next((one for one in loaded if one.holds(run)), None)
             if why is not None:
                 place = Where.DECLARED
                 found.declared[f"{name} ({why})"] += run.count
+            elif code is not None:
+                place = Where.DECLARED
+                found.declared[f"{code.name(run.vaddr)} ({code.kind})"] += run.count
+                found.loaded[f"{code.kind} {code.owner}"] += run.count
             else:
                 memory = _memory(run, memories)
                 found.outside[f"{name} ({memory.name if memory else 'unknown memory'})"] += (

@@ -68,6 +68,7 @@ class Flash(Model):
     base: Address
     size: Size
     unit: int = Field(0, ge=0)
+    aliases: list[Address] = Field([], description="where else the same flash shows")
 
 
 class DeviceTree(Model):
@@ -195,11 +196,17 @@ class Kernel(Model):
     providers: list[Provider] = Field(min_length=1)
 
 
+Work = Literal["modules", "bpf"]
+
+
 class Config(Model):
     """A base configuration plus rendered fragments."""
 
     base: str = Field(description="allnoconfig, tinyconfig, or an in-tree *_defconfig")
     fragments: list[Name] = Field([], description="templates/{<arch>,generic}/<name>.config.j2")
+    workload: list[Work] = Field(
+        [], description="what init must do, so that code the kernel loads to RAM is executed"
+    )
 
 
 class Rule(Model):
@@ -257,6 +264,32 @@ class RamText(Model):
     why: str
 
 
+class PageTables(Model):
+    """How the kernel's own mappings are seen while the machine is stopped."""
+
+    view: Literal["info-mem", "arm-short-descriptor"] = Field(
+        description="info-mem: QEMU's monitor shows them; else: this format is walked in RAM"
+    )
+    root: str = Field("", description="symbol of the kernel's first table (virtual)")
+    linear_base: Address = Field(
+        0, description="virtual address at which the first byte of RAM is mapped (PAGE_OFFSET)"
+    )
+
+    @model_validator(mode="after")
+    def _walkable(self) -> PageTables:
+        if self.view != "info-mem" and not (self.root and self.linear_base):
+            raise ValueError(f"{self.view} needs root and linear_base")
+        return self
+
+
+class CodeArea(Model):
+    """Virtual addresses at which a kernel puts modules and BPF programs, which are in RAM."""
+
+    virtual_base: Address
+    size: Size
+    why: str
+
+
 class Init(Model):
     """How the test's init is linked."""
 
@@ -280,9 +313,19 @@ class Arch(Model):
     kernel_virtual_base: Address = Field(description="lowest virtual address of the kernel")
     init: Init
     ram_text: list[RamText] = []
+    loaded_code: list[CodeArea] = Field(
+        [], description="where modules and BPF programs are executed; elsewhere they are not theirs"
+    )
+    page_tables: PageTables | None = Field(
+        None, description="absent: no mapping is looked at, nor is anything said about them"
+    )
     rom_sections: dict[str, str] = Field(
         {},
         description="ELF sections marked writable that the kernel only reads, and what they hold",
+    )
+    linker_script_drift: dict[str, str] = Field(
+        {},
+        description="input sections (globs) that only the normal linker script has, and why",
     )
 
 

@@ -34,7 +34,7 @@ from ..kernel import KernelTree, checkout, obtain
 from ..machine.console import Limits
 from ..machine.init import SOURCE as INIT_SOURCE
 from ..machine.init import build_init
-from ..machine.init.cpio import make_cpio
+from ..machine.init.cpio import add_modules, make_cpio
 from ..machine.qemu import version as qemu_version
 from ..matrix.load import LoadedMatrix
 from ..matrix.model import Cell
@@ -179,10 +179,13 @@ class Pipeline:
             return
         with self._stage(cell, result, Stage.IMAGE):
             options = parse_config((config.folder / "config").read_text())
-            static = static_evidence(cell, options, built.vmlinux, built.image)
+            static = static_evidence(
+                cell, options, built.vmlinux, built.image, built.linker_scripts
+            )
         result.figures["image_bytes"] = built.image.stat().st_size
         result.evidence = static
         early = decide(static)
+        _measure(result, early)
         if early.verdict is not Verdict.PASS:
             raise CellFailure(early.verdict, early.reason, log=result.log)
         if not wanted(Stage.BOOT):
@@ -262,7 +265,8 @@ class Pipeline:
             "init",
             {
                 "commit": prepared.tip(cell.arch),
-                "arch": cell.arch_spec.model_dump(),
+                # Not all of arch.yaml: what only the judge reads must not rebuild kernels.
+                "arch": [cell.arch_spec.kernel_arch, cell.arch_spec.init.model_dump()],
                 "compiler": toolchain.version,
                 "prefix": toolchain.prefix,
                 "init": _sources_of(INIT_SOURCE.parent),
@@ -317,6 +321,20 @@ class Pipeline:
     ) -> Kept:
         target = "xipkernel"
         device_tree = cell.board_spec.device_tree
+        with_modules = "modules" in cell.config_spec.workload
+
+        def carrying(work: Path) -> Path:
+            """The cell's archive with its modules, which are built first."""
+            modules = compiling.build_modules(
+                source,
+                toolchain,
+                config.folder / "config",
+                work,
+                jobs=self.options.jobs,
+                timeout=self.loaded.matrix.limits.build,
+            )
+            archive = self.initramfs(cell, prepared, source, toolchain)
+            return add_modules(source, archive, modules, work)
 
         def make(work: Path) -> None:
             began = time.monotonic()
@@ -334,6 +352,7 @@ class Pipeline:
                         timeout=self.loaded.matrix.limits.build,
                         ccache=self.options.ccache,
                         target=target,
+                        initramfs=carrying(work) if with_modules else None,
                     )
                 except (CellFailure, InfrastructureError) as error:
                     raise _with_kept_log(error, work, folder) from error
@@ -347,6 +366,7 @@ class Pipeline:
                 "toolchain": [toolchain.arch, toolchain.name, toolchain.version],
                 "tuxmake": metadata.version("tuxmake"),
                 "target": target,
+                "with modules": with_modules,
                 "xipmatrix": __version__,
             },
             make,
@@ -372,6 +392,7 @@ class Pipeline:
             "build": build.folder.name,
             "board": cell.board_spec.model_dump(),
             "arch": cell.arch_spec.model_dump(),
+            "workload": cell.config_spec.workload,
             "qemu": result.versions["qemu"],
             "templates": self._boot_templates(cell),
             # A judge that has changed must judge again; that takes seconds.
@@ -410,7 +431,7 @@ def _sources_of(folder: Path) -> dict[str, str]:
     return {
         str(path.relative_to(folder)): path.read_text()
         for path in sorted(folder.rglob("*"))
-        if path.suffix in (".c", ".h", ".py")
+        if path.suffix in (".c", ".h", ".py", ".yaml")
     }
 
 
@@ -419,6 +440,8 @@ def _init(source: Path, cell: Cell, toolchain: Toolchain, work: Path) -> None:
 
 
 _FIGURES = {
+    "in_place_bytes": ("image-fits", "read_in_place_bytes"),
+    "ram_bytes": ("data-in-ram", "ram_bytes"),
     "mem_total_kb": ("memory", "mem_total_kb"),
     "mem_available_kb": ("memory", "mem_available_kb"),
     "flash_instructions": ("in-place", "flash"),
@@ -431,12 +454,16 @@ _FIGURES = {
 
 def _take(result: CellResult, judgement: Judgement, console: Path) -> None:
     result.evidence = list(judgement.evidence)
+    _measure(result, judgement)
+    result.log = str(console)
+    result.paths["console"] = str(console)
+
+
+def _measure(result: CellResult, judgement: Judgement) -> None:
     for name, (evidence, key) in _FIGURES.items():
         value = judgement.figure(evidence, key)
         if isinstance(value, int | float):
             result.figures[name] = value
-    result.log = str(console)
-    result.paths["console"] = str(console)
 
 
 def _with_kept_log(error: CellFailure | XipmatrixError, work: Path, folder: Path) -> Exception:
@@ -445,9 +472,11 @@ def _with_kept_log(error: CellFailure | XipmatrixError, work: Path, folder: Path
     shutil.rmtree(target, ignore_errors=True)
     if (work / "tuxmake").is_dir():
         shutil.copytree(work / "tuxmake", target)
-    elif (work / "tuxmake.log").is_file():
-        target.mkdir(parents=True, exist_ok=True)
-        shutil.copy(work / "tuxmake.log", target / "build.log")
+    else:
+        for name in ("modules.log", "tuxmake.log"):
+            if (work / name).is_file():
+                target.mkdir(parents=True, exist_ok=True)
+                shutil.copy(work / name, target / "build.log")
     log = target / "build.log"
     if isinstance(error, CellFailure):
         return CellFailure(error.verdict, error.reason, log=str(log) if log.is_file() else "")

@@ -75,4 +75,5 @@ def challenged(cell: Cell, extra_args: str = "") -> tuple[str, str]:
     words = [cell.board_spec.bootargs, f"xipmatrix.challenge={challenge}"]
     if cell.board_spec.poweroff == "reset":
         words.append("xipmatrix.poweroff=reset")
+    words += [f"xipmatrix.{work}=1" for work in cell.config_spec.workload]
     return challenge, " ".join([*words, *([extra_args] if extra_args else [])])

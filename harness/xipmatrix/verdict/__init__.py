@@ -11,7 +11,7 @@ from ..core.evidence import Evidence, Verdict
 from ..machine import protocol
 from ..machine.result import BootResult, End
 from ..matrix.model import Cell
-from . import flash, userspace
+from . import flash, memory, userspace, workload
 from .in_place import in_place
 
 
@@ -66,8 +66,11 @@ def dynamic_evidence(cell: Cell, boot: BootResult, vmlinux: Path | None) -> list
     if boot.end is End.QEMU_FAILED:
         return [Evidence("qemu", False, boot.detail, Verdict.INFRASTRUCTURE)]
     said = protocol.read_console(boot.console_text())
+    executed = in_place(cell, boot, vmlinux, said)
     return [
         *userspace.evidence(board, boot, said),
-        in_place(cell, boot, vmlinux, said.started),
+        *workload.evidence(cell, vmlinux, said, executed),
+        executed,
+        *memory.evidence(cell, boot, vmlinux, said),
         *flash.evidence(boot),
     ]

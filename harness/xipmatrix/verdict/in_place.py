@@ -7,7 +7,8 @@ from collections import Counter
 from pathlib import Path
 
 from ..core.evidence import COUNTED, SAMPLED, Evidence, Verdict
-from ..machine import residency
+from ..machine import loaded, residency
+from ..machine.protocol import Userspace
 from ..machine.residency import Where
 from ..machine.result import BootResult
 from ..matrix.model import Cell
@@ -20,12 +21,13 @@ LEAST_SAMPLES = 10
 _NAMED = 40
 
 
-def in_place(cell: Cell, boot: BootResult, vmlinux: Path | None, started: bool) -> Evidence:
-    """Whether the kernel executed from flash alone, but for code declared to run in RAM.
+def in_place(cell: Cell, boot: BootResult, vmlinux: Path | None, said: Userspace) -> Evidence:
+    """Whether the kernel executed from flash alone, but for code declared to run in RAM, or
+    loaded there by the kernel itself.
 
     Every executed instruction is counted. Where QEMU has no plugins, samples of the program
     counter stand in: grade ``sampled``, which says so in its summary. Names of what ran
-    outside go with their counts. `started`: init was reached, so user code must show too.
+    outside go with their counts. Where init was reached, user code must show too.
     """
     name = "in-place"
     counted = boot.counts is not None
@@ -39,7 +41,9 @@ def in_place(cell: Cell, boot: BootResult, vmlinux: Path | None, started: bool) 
         summary = "neither counts nor samples: nothing is known about where code ran"
         return Evidence(name, False, summary, Verdict.INFRASTRUCTURE)
     symbols = residency.Symbols(vmlinux) if vmlinux else None
-    found = residency.classify(runs, boot.memories, cell.board_spec, cell.arch_spec, symbols)
+    modules = loaded.module_files(vmlinux) if vmlinux else {}
+    code = loaded.loaded(said, cell.arch_spec, modules, symbols)
+    found = residency.classify(runs, boot.memories, cell.board_spec, cell.arch_spec, symbols, code)
     flash, kernel = found.counts[Where.FLASH], found.kernel
     figures = {
         "method": "TCG plugin, every instruction" if counted else "QMP samples of the PC",
@@ -53,6 +57,7 @@ def in_place(cell: Cell, boot: BootResult, vmlinux: Path | None, started: bool) 
         "user": found.counts[Where.USER],
         "undeclared_symbols": dict(found.outside.most_common(_NAMED)),
         "declared_symbols": dict(found.declared.most_common(_NAMED)),
+        "loaded": dict(found.loaded),
     }
     if found.outside:
         summary = (
@@ -63,7 +68,7 @@ def in_place(cell: Cell, boot: BootResult, vmlinux: Path | None, started: bool) 
     if flash == 0:
         summary = f"not one of {found.total} {unit} was executed from flash"
         return Evidence(name, False, summary, Verdict.NOT_IN_PLACE, figures)
-    if started and (kernel < least or (counted and not found.counts[Where.USER])):
+    if said.started and (kernel < least or (counted and not found.counts[Where.USER])):
         summary = (
             f"init was reached, yet only {kernel} kernel and {found.counts[Where.USER]} user "
             f"{unit} were counted: the counting is at fault"

@@ -12,6 +12,7 @@ from ...matrix.model import Arch
 
 _HERE = Path(__file__).parent
 SOURCE = _HERE / "init.c"
+_SOURCES = (SOURCE, _HERE / "workload.c")
 _FLAGS = (
     *("-Os", "-Wall", "-static", "-nostdlib", "-nostdinc", "-ffreestanding"),
     *("-fno-pic", "-no-pie", "-fno-stack-protector"),
@@ -59,7 +60,7 @@ def build_init(source: Path, arch: Arch, toolchain: Toolchain, out: Path) -> Pat
             *arch.init.cflags,
             *(*headers, "-include", source / "tools/include/nolibc/nolibc.h"),
             f"-Wl,-Ttext-segment={arch.init.text_virtual_address:#x}",
-            *("-o", binary, SOURCE),
+            *("-o", binary, *_SOURCES),
             *(["-lgcc"] if arch.init.libgcc else []),
         ],
         check=True,

@@ -8,6 +8,11 @@
  *	XIPMATRIX-REPLY <16 hex digits>		mix(challenge)
  *	XIPMATRIX-BEGIN <file>			the file's content follows
  *	XIPMATRIX-END <file>
+ *	XIPMATRIX-SECTION <module> <section> 0x<hex digits>
+ *						a module's code was loaded there (virtual)
+ *	XIPMATRIX-JITED <program> <address> <bytes>
+ *						a BPF program's machine code, 32 bytes a line
+ *	XIPMATRIX-WORKLOAD <work> <n>		done so often, hexadecimal
  *	XIPMATRIX-DONE				power-off follows
  *	XIPMATRIX-HOLD <moment>			waits for a line, so that memory can be looked at
  *
@@ -18,12 +23,16 @@
  *	xipmatrix.challenge=<16 hex digits>
  *	xipmatrix.poweroff=reset	restart instead: for boards without power switch
  *	xipmatrix.hold=1		wait at "userspace" and "poweroff" (HOLD_SECONDS at most)
+ *	xipmatrix.modules=1		load all in /modules (workload.c)
+ *	xipmatrix.bpf=1			use a BPF program
  *	xipmatrix.mode=<mode>		negative controls of the judge, see enum below
  *
  * Built with the kernel's own nolibc, of 6.12 as of 7.3; without libgcc, so no
  * division and no variable 64-bit shift.
  */
 #include <linux/reboot.h>
+
+#include "init.h"
 
 #define MAX_CPUS 1024
 #define CMDLINE_SIZE 4096
@@ -61,7 +70,7 @@ static void flush(const char *text, size_t left)
 }
 
 /* Whole lines go out in one write, so that the kernel's own come before or after them. */
-static void say(const char *text)
+void say(const char *text)
 {
 	static char line[128];
 	static size_t fill;
@@ -75,7 +84,7 @@ static void say(const char *text)
 	}
 }
 
-static void say_hex(uint64_t value, int digits)
+void say_hex(uint64_t value, int digits)
 {
 	char text[17];
 	int at = digits;
@@ -263,6 +272,11 @@ int main(void)
 		say_hex(reply, 16);
 		say("\n");
 	}
+
+	if (is_word(option(cmdline, "xipmatrix.modules="), "1"))
+		use_modules();
+	if (is_word(option(cmdline, "xipmatrix.bpf="), "1"))
+		use_bpf();
 
 	show("/proc/version");
 	show("/proc/meminfo");

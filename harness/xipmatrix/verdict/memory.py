@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Evidence from the stopped machine: what RAM holds, and what the kernel has mapped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..core.errors import InfrastructureError
+from ..core.evidence import Evidence, Verdict
+from ..machine import pagetables, protocol, ramscan
+from ..machine.ramscan import Kernel, Scan
+from ..machine.result import BootResult, Moment
+from ..matrix.model import Cell
+
+# Bytes of initialised data that must be found at one displacement. The smallest kernel
+# here leaves seven times that unchanged, and by chance not even one block is there.
+LEAST_CONTROL = 1024
+_NAMED = 3
+
+
+def evidence(
+    cell: Cell, boot: BootResult, vmlinux: Path | None, said: protocol.Userspace
+) -> list[Evidence]:
+    """Both kinds, for each moment the boot came to.
+
+    A boot that ended before a moment has none of it: other evidence says so. One that
+    went by it without leaving what it must is our fault. Without `vmlinux` there is
+    nothing to look for.
+    """
+    if vmlinux is None:
+        return []
+    found: list[Evidence] = []
+    kernel: Kernel | None = None
+    for name in protocol.MOMENTS:
+        moment = boot.moment(name)
+        if moment is None:
+            if said.done:
+                summary = "init went by this moment, but the machine was not looked at"
+                found.append(_fault(f"ram-scan-{name}", summary))
+            continue
+        try:
+            kernel = kernel or Kernel.read(vmlinux, cell.arch_spec)
+        except InfrastructureError as error:
+            found.append(_fault(f"ram-scan-{name}", str(error)))
+            continue
+        found.append(ram_scan(cell, moment, kernel))
+        if cell.arch_spec.page_tables is not None:
+            found.append(page_tables(cell, moment, kernel))
+    return found
+
+
+def _fault(name: str, summary: str) -> Evidence:
+    return Evidence(name, False, summary, Verdict.INFRASTRUCTURE)
+
+
+def ram_scan(cell: Cell, moment: Moment, kernel: Kernel) -> Evidence:
+    """No copy of the kernel's text is in RAM, and the scan can see one."""
+    name = f"ram-scan-{moment.name}"
+    if moment.ram is None:
+        return _fault(name, "there is no dump of RAM")
+    try:
+        seen = ramscan.scan(moment.ram, kernel, cell.arch_spec, cell.board_spec)
+    except InfrastructureError as error:
+        return _fault(name, str(error))
+    figures = _scan_figures(seen)
+    breaks = Verdict.NOT_IN_PLACE
+    if seen.copies:
+        # Byte for byte there, so true whatever the controls say.
+        top = ", ".join(
+            f"{one.symbols[0]} ({one.size} bytes at {one.physical:#x})"
+            for one in seen.copies[:_NAMED]
+        )
+        more = f" and {seen.copy_count - _NAMED} more" if seen.copy_count > _NAMED else ""
+        summary = (
+            f"{seen.copied} bytes of kernel text are in RAM, {seen.pages_whole} pages whole and "
+            f"{seen.pages_part} in part: {top}{more}"
+        )
+        return Evidence(name, False, summary, breaks, figures)
+    if seen.control < LEAST_CONTROL or seen.planted < ramscan.PLANTED:
+        summary = (
+            f"the scan is at fault: it found {seen.control} bytes of the kernel's initialised "
+            f"data and {seen.planted} of {ramscan.PLANTED} planted samples of its text"
+        )
+        return Evidence(name, False, summary, Verdict.INFRASTRUCTURE, figures)
+    summary = (
+        f"no page of kernel text in {seen.ram} bytes of RAM; found of its data: "
+        f"{seen.control} of {seen.data} bytes"
+    )
+    return Evidence(name, True, summary, breaks, figures)
+
+
+def _scan_figures(seen: Scan) -> dict[str, object]:
+    return {
+        "method": "RAM dump, every block against the text at every byte offset",
+        "ram_bytes": seen.ram,
+        "text_bytes": seen.text,
+        "text_windows": seen.windows,
+        "compared_bytes": seen.compared,
+        "text_pages": seen.pages,
+        "pages_whole": seen.pages_whole,
+        "pages_part": seen.pages_part,
+        "copies": seen.copy_count,
+        "copied_bytes": seen.copied,
+        "longest_copy": seen.longest,
+        "other_matches_bytes": seen.other,
+        "longest_other_match": seen.longest_other,
+        "runs": [
+            {
+                "virtual": f"{one.vaddr:#x}",
+                "physical": f"{one.physical:#x}",
+                "size": one.size,
+                "symbols": list(one.symbols),
+            }
+            for one in seen.copies
+        ],
+        "also_in_firmware_bytes": seen.firmware,
+        "declared_text_bytes": seen.declared,
+        "constant_bytes": seen.constants,
+        "control_data_bytes": seen.data,
+        "control_found_bytes": seen.control,
+        "control_displacement": f"{seen.displacement:#x}",
+        "control_planted": f"{seen.planted} of {ramscan.PLANTED}",
+    }
+
+
+def page_tables(cell: Cell, moment: Moment, kernel: Kernel) -> Evidence:
+    """The kernel's text is mapped to flash, and no mapping of flash is writable.
+
+    A writable one breaks `flash-modified`: nothing but luck keeps the kernel from
+    writing there, though it still executes in place.
+    """
+    name, board = f"page-tables-{moment.name}", cell.board_spec
+    assert cell.arch_spec.page_tables is not None
+    try:
+        seen = pagetables.view(cell.arch_spec.page_tables, board, moment, kernel.vmlinux)
+    except InfrastructureError as error:
+        return _fault(name, str(error))
+    windows = (board.flash.base, *board.flash.aliases)
+    flash = [one for one in seen.mappings if any(one.meets(at, board.flash.size) for at in windows)]
+    writable = [one for one in flash if one.writable]
+    targets = [one.to(kernel.start) for one in seen.mappings]
+    text = next((at for at in targets if at is not None), None)
+    figures = {
+        "method": seen.method,
+        "not_seen": seen.limits,
+        "unenforced": seen.unenforced,
+        "mappings": len(seen.mappings),
+        "flash_mappings": [str(one) for one in flash],
+        "writable_flash_mappings": [str(one) for one in writable],
+        "text_virtual": f"{kernel.start:#x}",
+        "text_physical": None if text is None else f"{text:#x}",
+        "kernel_executable_ram_bytes": sum(
+            one.size
+            for one in seen.mappings
+            if one.executable
+            and one.virtual >= cell.arch_spec.kernel_virtual_base
+            and one.meets(board.ram_base, board.qemu.memory)
+        ),
+    }
+    if text is None:
+        summary = f"the view is at fault: it does not show the kernel's text at {kernel.start:#x}"
+        return Evidence(name, False, summary, Verdict.INFRASTRUCTURE, figures)
+    if text != board.xip_phys_addr:
+        summary = (
+            f"the kernel's text at {kernel.start:#x} is mapped to {text:#x}, "
+            f"not to the flash at {board.xip_phys_addr:#x}"
+        )
+        return Evidence(name, False, summary, Verdict.NOT_IN_PLACE, figures)
+    if writable:
+        more = f" and {len(writable) - _NAMED} more" if len(writable) > _NAMED else ""
+        summary = f"flash is mapped writable: {', '.join(map(str, writable[:_NAMED]))}{more}"
+        return Evidence(name, False, summary, Verdict.FLASH_MODIFIED, figures)
+    summary = f"flash is mapped read-only: {', '.join(map(str, flash[:_NAMED]))}"
+    if seen.unenforced:
+        summary += f"; but {seen.unenforced}"
+    return Evidence(name, True, summary, Verdict.FLASH_MODIFIED, figures)
