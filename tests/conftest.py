@@ -31,9 +31,33 @@ ARM, RISCV = "7.3/arm/virt/tiny/gcc", "7.3/riscv/virt/tiny/gcc"
 def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
     """Tests that need the same kernel go to the same worker, so that two build at a time."""
     for item in items:
-        if item.get_closest_marker("kernel"):
+        if item.get_closest_marker("kernel") or item.get_closest_marker("mutants"):
             group = "riscv" if "riscv" in item.nodeid or "series" in item.nodeid else "arm"
             item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What each mutant got and what it should have, as a table; wrong ones are marked."""
+    reports = [one for group in terminalreporter.stats.values() for one in group]
+    rows = [
+        value
+        for one in reports
+        for name, value in getattr(one, "user_properties", ())
+        if name == "mutant" and one.when == "call"
+    ]
+    if not rows:
+        return
+    head = ["mutant", "arch", "expected", "got", "evidence"]
+    widths = [max(len(row[at]) for row in [head, *rows]) for at in range(4)]
+    terminalreporter.section("mutants")
+    for row in [head, *sorted(rows)]:
+        cells = [text.ljust(width) for text, width in zip(row, widths, strict=False)]
+        wrong = row[5:] if any(row[5:]) else []
+        terminalreporter.line("  ".join([*cells, row[4][:120]]).rstrip())
+        for why in wrong:
+            terminalreporter.line(f"    WRONG: {why}")
+    count = sum(1 for row in rows if row[5])
+    terminalreporter.line(f"{len(rows)} mutants, {count} wrong")
 
 
 def tell(cell: str, stage: str, detail: str = "") -> None:
