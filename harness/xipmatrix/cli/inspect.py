@@ -45,12 +45,16 @@ def list_command(
     epilog="""\b
 Examples:
   xipmatrix show 7.3/arm/virt/tiny/gcc
+  xipmatrix show 7.3/arm/virt/tiny/gcc --evidence
   xipmatrix show 7.3/arm/virt/tiny/gcc --console""",
 )
 @click.argument("cell")
+@click.option(
+    "--evidence", is_flag=True, help="Explain each piece: claim, method, how to repeat it by hand."
+)
 @click.option("--console", is_flag=True, help="Print the console log.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def show_command(cell: str, console: bool, as_json: bool) -> None:
+def show_command(cell: str, evidence: bool, console: bool, as_json: bool) -> None:
     """Show what was measured about CELL in its last run, and where everything lies."""
     from .. import store
     from ..core.yamlfile import read_text
@@ -64,6 +68,10 @@ def show_command(cell: str, console: bool, as_json: bool) -> None:
         from pathlib import Path
 
         click.echo(read_text(Path(result.paths["console"])) if "console" in result.paths else "")
+    elif evidence:
+        from ..report.explain import print_explained
+
+        print_explained(make_console(), result)
     else:
         print_result(make_console(), result)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import shlex
 import subprocess
 import tempfile
 import time
@@ -21,13 +22,23 @@ from pathlib import Path
 from qemu.qmp import Message, QMPClient, QMPError, Runstate
 
 from ..core import run
-from ..core.files import sha256_file
+from ..core.files import sha256_file, write_atomic
 from ..matrix.model import Board
 from . import console, qemu
 from .moments import look
 from .monitor import Monitor
 from .plugin import build_plugin
-from .result import BootResult, End, Memory, Moment, Sample
+from .result import (
+    CONSOLE,
+    COUNTS,
+    FLASH_TRACE,
+    QEMU_SCRIPT,
+    BootResult,
+    End,
+    Memory,
+    Moment,
+    Sample,
+)
 from .sampling import sample
 
 # What goes wrong with the monitor is said by us, once; not by its library on stderr too.
@@ -80,8 +91,8 @@ def boot(
     does is never an error.
     """
     work.mkdir(parents=True, exist_ok=True)
-    log, counts, stderr = work / "console.log", work / "counts.txt", work / "qemu.log"
-    trace = work / "flash-trace.log"
+    log, counts, stderr = work / CONSOLE, work / COUNTS, work / "qemu.log"
+    trace = work / FLASH_TRACE
     for old in (counts, trace):
         old.unlink(missing_ok=True)
     log.write_bytes(b"")
@@ -94,6 +105,7 @@ def boot(
         command += ["-accel", "tcg,thread=single"]
         command += ["-plugin", f"{build_plugin(version)},out={counts}"]
     command += ["-trace", "pflash_*", "-D", str(trace), "-serial", "stdio", "-monitor", "none"]
+    write_atomic(work / QEMU_SCRIPT, _script(board, command))
     watch = Watch(board, flash if kernel is None else None, work, limits, sampling=not count)
     began = time.monotonic()
     with _socket() as socket, stderr.open("wb") as errors:
@@ -123,6 +135,17 @@ def boot(
         moments=tuple(seen.moments),
         flash_trace=trace if trace.is_file() else None,
         samples=tuple(seen.samples),
+    )
+
+
+def _script(board: Board, command: list[str]) -> str:
+    """How QEMU was started, for people. The flash image is made anew for every boot."""
+    env = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in board.qemu.env.items())
+    return (
+        "#!/bin/sh\n# The machine of this boot. Its flash image is gone once it was judged:\n"
+        "# 'xipmatrix boot CELL --interactive' makes one and gives the console and QEMU's\n"
+        f"# monitor (Ctrl-A C), --gdb waits for a debugger.\n{env}"
+        f"exec {run.command_line(command)}\n"
     )
 
 

@@ -46,6 +46,12 @@ _FNV_START, _FNV_PRIME, _MASK = 0xCBF29CE484222325, 0x100000001B3, (1 << 64) - 1
 _MARK = re.compile(r"^$|^[$.]|_(start|end|lma)$")
 
 
+# Memory at none of the addresses that the board declares.
+UNKNOWN = "unknown memory"
+# Every run with its place and symbol, beside the console log.
+EXECUTED = "executed.tsv"
+
+
 class Where(StrEnum):
     """What executed, and from which memory."""
 
@@ -83,6 +89,21 @@ class LoadedCode(Protocol):
         """The name of what is at `vaddr` (virtual)."""
 
 
+@dataclass(frozen=True)
+class Executed:
+    """One run as it was placed: what a person who doubts looks through.
+
+    `vaddr` is guest virtual; `physical` None where the memory is none that the board knows.
+    """
+
+    vaddr: int
+    physical: int | None
+    memory: str
+    place: Where
+    name: str
+    count: int
+
+
 @dataclass
 class Residency:
     """Executed instructions by place; by name for kernel code in RAM: `outside`, `declared`.
@@ -90,6 +111,7 @@ class Residency:
     `loaded`, a part of `declared`, by module or BPF program.
     """
 
+    rows: list[Executed] = field(default_factory=list)
     counts: Counter[Where] = field(default_factory=Counter)
     declared: Counter[str] = field(default_factory=Counter)
     loaded: Counter[str] = field(default_factory=Counter)
@@ -210,6 +232,7 @@ def classify(
     found = Residency()
     for run in runs:
         place = _place(run, memories, board, arch)
+        memory = _memory(run, memories)
         name = symbols.name(run.vaddr) if symbols else f"{run.vaddr:#x}"
         if place is Where.KERNEL_RAM:
             why = _declared(run, arch.ram_text, symbols)
@@ -220,15 +243,27 @@ def classify(
                 found.declared[f"{name} ({why})"] += run.count
             elif code is not None:
                 place = Where.DECLARED
-                found.declared[f"{code.name(run.vaddr)} ({code.kind})"] += run.count
+                name = f"{code.name(run.vaddr)} ({code.kind})"
+                found.declared[name] += run.count
                 found.loaded[f"{code.kind} {code.owner}"] += run.count
             else:
-                memory = _memory(run, memories)
-                found.outside[f"{name} ({memory.name if memory else 'unknown memory'})"] += (
-                    run.count
-                )
+                found.outside[f"{name} ({memory.name if memory else UNKNOWN})"] += run.count
         found.counts[place] += run.count
+        where = memory.name if memory else UNKNOWN
+        physical = memory.physical + run.haddr - memory.host if memory else None
+        found.rows.append(Executed(run.vaddr, physical, where, place, name, run.count))
     return found
+
+
+def write_table(rows: Iterable[Executed], path: Path) -> None:
+    """All that was executed, the most often executed first, as tab-separated values."""
+    lines = ["count\tplace\tmemory\tvirtual\tphysical\tsymbol\n"]
+    for row in sorted(rows, key=lambda one: (-one.count, one.vaddr)):
+        physical = "" if row.physical is None else f"{row.physical:#x}"
+        lines.append(
+            f"{row.count}\t{row.place}\t{row.memory}\t{row.vaddr:#x}\t{physical}\t{row.name}\n"
+        )
+    path.write_text("".join(lines))
 
 
 def _memory(run: Run, memories: Sequence[Memory]) -> Memory | None:

@@ -7,6 +7,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+# What a boot leaves in its folder.
+CONSOLE, COUNTS, FLASH_TRACE, QEMU_SCRIPT = (
+    "console.log",
+    "counts.txt",
+    "flash-trace.log",
+    "qemu.sh",
+)
+
 
 class End(StrEnum):
     """How a boot ended."""

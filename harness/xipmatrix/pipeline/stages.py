@@ -36,6 +36,8 @@ from ..machine.init import SOURCE as INIT_SOURCE
 from ..machine.init import build_init
 from ..machine.init.cpio import add_modules, make_cpio
 from ..machine.qemu import version as qemu_version
+from ..machine.residency import EXECUTED
+from ..machine.result import CONSOLE, COUNTS, FLASH_TRACE, QEMU_SCRIPT
 from ..matrix.load import LoadedMatrix
 from ..matrix.model import Cell
 from ..result import WORKING, CellResult, Stage, StageRecord
@@ -406,13 +408,15 @@ class Pipeline:
             if judgement.verdict is not Verdict.PASS:
                 raise CellFailure(judgement.verdict, judgement.reason, log=str(seen.console))
             forget_dumps(seen)
-            shutil.copy(seen.console, work / "console.log")
+            for name in _RAW:
+                shutil.copy(folder / name, work / name)
             write_json(work / "evidence.json", [one.as_dict() for one in judgement.evidence])
 
         kept = self._stages.get("boot", inputs, make, say=self._say(cell), again=self.options.again)
         if kept.cached:
-            console = folder / "console.log"
-            shutil.copy(kept.folder / "console.log", console)
+            for name in _RAW:
+                shutil.copy(kept.folder / name, folder / name)
+            console = folder / CONSOLE
             data = json.loads((kept.folder / "evidence.json").read_text())
             _take(result, decide([Evidence.from_dict(one) for one in data]), console)
         return kept
@@ -439,6 +443,9 @@ def _init(source: Path, cell: Cell, toolchain: Toolchain, work: Path) -> None:
     make_cpio(source, build_init(source, cell.arch_spec, toolchain, work), work)
 
 
+# What a boot leaves that a person who doubts can look through.
+_RAW = (CONSOLE, COUNTS, FLASH_TRACE, QEMU_SCRIPT, EXECUTED)
+
 _FIGURES = {
     "in_place_bytes": ("image-fits", "read_in_place_bytes"),
     "ram_bytes": ("data-in-ram", "ram_bytes"),
@@ -456,7 +463,8 @@ def _take(result: CellResult, judgement: Judgement, console: Path) -> None:
     result.evidence = list(judgement.evidence)
     _measure(result, judgement)
     result.log = str(console)
-    result.paths["console"] = str(console)
+    folder = console.parent
+    result.paths |= {"console": str(console), "boot": str(folder)}
 
 
 def _measure(result: CellResult, judgement: Judgement) -> None:

@@ -8,6 +8,7 @@ import json
 from rich.console import Console
 from rich.text import Text
 
+from ..core.evidence import Evidence
 from ..result import CellResult
 from . import figures
 
@@ -23,11 +24,9 @@ def print_result(console: Console, result: CellResult) -> None:
     if result.evidence:
         console.print("\nevidence", style="bold")
     for one in result.evidence:
-        mark = Text("  holds  ", style="green") if one.holds else Text("  FAILS  ", style="red")
-        console.print(mark + Text(f"{one.name}: {one.summary}", style="default"))
-        for name, value in one.figures.items():
-            for line in _lines(name, value):
-                console.print(Text(f"           {line}", style="dim"), soft_wrap=True)
+        console.print(mark(one) + Text(f"{one.name}: {one.summary}", style="default"))
+        for line in figure_lines(one):
+            console.print(Text(f"           {line}", style="dim"), soft_wrap=True)
     for title, values in (
         ("figures", result.figures),
         ("versions", result.versions),
@@ -40,6 +39,18 @@ def print_result(console: Console, result: CellResult) -> None:
     console.print("\nstages", style="bold")
     console.print(Text(f"  {figures.stage_times(result)}"))
     console.print(Text(f"\nagain: {figures.reproduce(result)}"))
+
+
+def mark(one: Evidence) -> Text:
+    """Whether it holds; what is advisory never FAILS."""
+    if one.holds:
+        return Text("  holds  ", style="green")
+    return Text("  look   ", style="yellow") if one.advisory else Text("  FAILS  ", style="red")
+
+
+def figure_lines(one: Evidence) -> list[str]:
+    """Its figures, a line each or more."""
+    return [line for name, value in one.figures.items() for line in _lines(name, value)]
 
 
 def _lines(name: str, value: object) -> list[str]:

@@ -27,7 +27,8 @@ def in_place(cell: Cell, boot: BootResult, vmlinux: Path | None, said: Userspace
 
     Every executed instruction is counted. Where QEMU has no plugins, samples of the program
     counter stand in: grade ``sampled``, which says so in its summary. Names of what ran
-    outside go with their counts. Where init was reached, user code must show too.
+    outside go with their counts; all that ran is left in executed.tsv beside the console
+    log. Where init was reached, user code must show too.
     """
     name = "in-place"
     counted = boot.counts is not None
@@ -44,6 +45,7 @@ def in_place(cell: Cell, boot: BootResult, vmlinux: Path | None, said: Userspace
     modules = loaded.module_files(vmlinux) if vmlinux else {}
     code = loaded.loaded(said, cell.arch_spec, modules, symbols)
     found = residency.classify(runs, boot.memories, cell.board_spec, cell.arch_spec, symbols, code)
+    residency.write_table(found.rows, boot.console.with_name(residency.EXECUTED))
     flash, kernel = found.counts[Where.FLASH], found.kernel
     figures = {
         "method": "TCG plugin, every instruction" if counted else "QMP samples of the PC",
