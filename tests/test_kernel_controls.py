@@ -127,5 +127,6 @@ def test_a_normal_kernel_in_ram_is_not_in_place(
     # All but the place is right: it reaches userspace, replies and powers off.
     assert judged.verdict is Verdict.NOT_IN_PLACE, judged.reason
     wrong = {one.name for one in judged.evidence if not one.holds}
-    assert wrong == {"in-place", "iomem"}
+    moments = [f"{kind}-{at}" for kind in ("ram-scan", "page-tables") for at in protocol.MOMENTS]
+    assert wrong == {"in-place", "iomem", *moments}
     assert "memblock" in judged.reason or "crc32" in judged.reason

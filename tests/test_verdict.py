@@ -171,7 +171,7 @@ OUTSIDE = f"c0100000 {RAM + 0x100000:x} 0 4 1\n"
             "in-place",
             {"counts": None, "samples": (*(IN_FLASH,) * 99, Sample(0, 0xC0100000, 0x40100000))},
         ),
-        (Verdict.INFRASTRUCTURE, "in-place", {"counts": FROM_FLASH}),
+        (Verdict.USERSPACE_FAILED, "in-place", {"counts": FROM_FLASH}),
         (
             Verdict.INFRASTRUCTURE,
             "in-place",

@@ -40,7 +40,7 @@ def held_moment(line: bytes) -> str | None:
 
 @dataclass
 class Userspace:
-    """What init said, as far as it came.
+    """What init said, as far as it came. `held`: moments at which it stood still.
 
     `sections`: module, section of code and the address (virtual) it was loaded to. `jited`:
     BPF program, address (virtual) and bytes of its machine code. `workload`: how often each
@@ -49,6 +49,7 @@ class Userspace:
 
     started: bool = False
     done: bool = False
+    held: list[str] = field(default_factory=list)
     cpus: int | None = None
     reply: int | None = None
     files: dict[str, str] = field(default_factory=dict)
@@ -90,6 +91,8 @@ def read_console(console: str) -> Userspace:
             said.files[value] = ""
         elif word == "END":
             reading = None
+        elif word == "HOLD":
+            said.held.append(value)
         elif word == "DONE":
             said.done = True
         elif word in ("SECTION", "JITED", "WORKLOAD"):

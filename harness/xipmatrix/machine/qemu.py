@@ -66,6 +66,11 @@ def boot_args(
         # Without the drive: a machine that finds a flash starts there, whatever -kernel says.
         return [*machine, "-kernel", str(kernel), "-append", bootargs]
     args = [*machine, "-drive", drive]
+    packed = flash.with_name("board.dtb")
+    if packed.is_file():
+        # Nobody reads it: but where QEMU puts a tree into RAM of its own accord, arm virt's
+        # is 1 MiB of zeros, which would cover the garbage that .bss must be cleared of.
+        args += ["-dtb", str(packed)]
     if board.qemu.boots_with_dummy_kernel:
         stub = work / "never-executed"
         stub.write_bytes(_KERNEL_STUB)

@@ -28,7 +28,7 @@ def in_place(cell: Cell, boot: BootResult, vmlinux: Path | None, said: Userspace
     Every executed instruction is counted. Where QEMU has no plugins, samples of the program
     counter stand in: grade ``sampled``, which says so in its summary. Names of what ran
     outside go with their counts; all that ran is left in executed.tsv beside the console
-    log. Where init was reached, user code must show too.
+    log. Where init was reached, user code must show too, or the kernel speaks for it.
     """
     name = "in-place"
     counted = boot.counts is not None
@@ -70,12 +70,16 @@ def in_place(cell: Cell, boot: BootResult, vmlinux: Path | None, said: Userspace
     if flash == 0:
         summary = f"not one of {found.total} {unit} was executed from flash"
         return Evidence(name, False, summary, Verdict.NOT_IN_PLACE, figures)
-    if said.started and (kernel < least or (counted and not found.counts[Where.USER])):
+    if said.started and kernel < least:
         summary = (
-            f"init was reached, yet only {kernel} kernel and {found.counts[Where.USER]} user "
-            f"{unit} were counted: the counting is at fault"
+            f"init was reached, yet only {kernel} kernel {unit} were counted: the counting is "
+            "at fault"
         )
         return Evidence(name, False, summary, Verdict.INFRASTRUCTURE, figures)
+    if said.started and counted and not found.counts[Where.USER]:
+        # The counting works, as the kernel shows: the console lies.
+        summary = f"init speaks, but of {found.total} {unit} not one was a user program's"
+        return Evidence(name, False, summary, Verdict.USERSPACE_FAILED, figures)
     summary = f"{flash} of {kernel} kernel {unit} came from flash ({_share(flash, kernel)})"
     if not counted:
         summary += "; sampled only: what ran between two samples is not known"

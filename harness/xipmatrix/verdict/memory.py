@@ -24,7 +24,7 @@ def evidence(
     """Both kinds, for each moment the boot came to.
 
     A boot that ended before a moment has none of it: other evidence says so. One that
-    went by it without leaving what it must is our fault. Without `vmlinux` there is
+    stood still there without leaving what it must is our fault. Without `vmlinux` there is
     nothing to look for.
     """
     if vmlinux is None:
@@ -34,9 +34,13 @@ def evidence(
     for name in protocol.MOMENTS:
         moment = boot.moment(name)
         if moment is None:
-            if said.done:
-                summary = "init went by this moment, but the machine was not looked at"
+            if name in said.held:
+                summary = "init stood still, but the machine was not looked at"
                 found.append(_fault(f"ram-scan-{name}", summary))
+            elif said.done:
+                # Ours always does: whatever said that it was done is something else.
+                summary = "init did not stand still at this moment, as it was told to"
+                found.append(Evidence(f"ram-scan-{name}", False, summary, Verdict.USERSPACE_FAILED))
             continue
         try:
             kernel = kernel or Kernel.read(vmlinux, cell.arch_spec)
