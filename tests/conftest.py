@@ -19,7 +19,7 @@ from xipmatrix.matrix.model import Cell
 from xipmatrix.pipeline import Options, Pipeline
 from xipmatrix.result import Stage
 from xipmatrix.stagecache import StageCache
-from xipmatrix.store import Run
+from xipmatrix.store import Store
 
 ROOT = project_dir()
 TEMPLATES = ROOT / "templates"
@@ -79,7 +79,7 @@ def linux(loaded: LoadedMatrix) -> KernelTree:
 @pytest.fixture(scope="session")
 def pipeline(loaded: LoadedMatrix, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     """A pipeline that builds into the user's cache: what is there is not built again."""
-    run = Run(tmp_path_factory.mktemp("run"))
+    run = Store(tmp_path_factory.mktemp("run")).new_run()
     options = Options(jobs=JOBS, until=Stage.IMAGE, ccache=False)
     return Pipeline(loaded, TEMPLATES, run, options, tell)
 

@@ -24,6 +24,7 @@ ROOMS = [
     "result",
     "stagecache",
     "store",
+    "history",
     "pipeline",
     "schedule",
     "report",

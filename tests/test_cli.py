@@ -171,7 +171,7 @@ def test_clean_removes_what_it_says_and_no_more(home: dict[str, str], tmp_path: 
     assert not (cache / "sources").exists()
     assert not (cache / "kernels" / ".partial-two").exists()
     assert (cache / "kernels" / "one" / "git").exists()
-    cli("clean", "--runs", "--keep", "1", env=home)
+    cli("prune", "--keep", "1", env=home)
     assert [path.name for path in (state / "runs").iterdir()] == ["20260102T000000-1"]
     cli("clean", "--all", env=home)
     assert not cache.exists()
@@ -180,9 +180,10 @@ def test_clean_removes_what_it_says_and_no_more(home: dict[str, str], tmp_path: 
 
 def test_a_fault_of_our_own_is_a_line_and_a_file(home: dict[str, str], tmp_path: Path) -> None:
     script = (
-        "from xipmatrix import cli, store\n"
+        "from xipmatrix import cli\n"
+        "from xipmatrix.store import Store\n"
         "def broken(*words, **more): raise ZeroDivisionError('no such thing')\n"
-        "store.last_result = broken\n"
+        "Store.last_result = broken\n"
         "import sys; sys.argv = ['xipmatrix', 'show', 'x']\n"
         "cli.main()\n"
     )

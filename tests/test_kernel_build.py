@@ -22,7 +22,7 @@ from xipmatrix.kernel import KernelTree
 from xipmatrix.matrix.load import Wanted, load_matrix
 from xipmatrix.pipeline import Options, Pipeline
 from xipmatrix.result import Stage
-from xipmatrix.store import Run
+from xipmatrix.store import Store
 
 pytestmark = pytest.mark.kernel
 BUILD = [sys.executable, "-m", "xipmatrix", "build", "--no-ccache"]
@@ -91,7 +91,7 @@ def test_xip_dropped_by_kconfig_is_config_dropped_with_the_culprit(
     )
     cell = cell.model_copy(update={"board_spec": board, "board": "broken"})
     options = Options(jobs=1, until=Stage.VERDICT, ccache=False)
-    run = Run(tmp_path)
+    run = Store(tmp_path).new_run()
     result = Pipeline(loaded, TEMPLATES, run, options, lambda *words: None).run_cell(cell)
     assert result.verdict is Verdict.CONFIG_DROPPED
     assert "CONFIG_XIP_KERNEL: asked for y, got n" in result.reason

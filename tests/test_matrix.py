@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,14 @@ def board(**changes: Any) -> dict[str, Any]:
     }
 
 
+KNOWN = {
+    "cell": "6.12/riscv/*",
+    "verdict": ["boot-silent"],
+    "reason": "broken there",
+    "expires": "2999-12-31",
+}
+
+
 def matrix(**changes: Any) -> dict[str, Any]:
     return {
         "schema": 1,
@@ -55,9 +65,7 @@ def matrix(**changes: Any) -> dict[str, Any]:
             },
             {"kernel": ["7.3", "6.12"], "arch": "riscv", "board": ["virt"], "config": ["tiny"]},
         ],
-        "known_failures": [
-            {"cell": "6.12/riscv/*", "verdict": ["boot-silent"], "reason": "broken there"}
-        ],
+        "known_failures": [KNOWN],
         "profiles": {"smoke": ["7.3/*/virt/tiny/gcc"], "nightly": ["*"]},
         **changes,
     }
@@ -107,6 +115,21 @@ def test_known_failures_set_what_is_expected(tmp_path: Path) -> None:
     assert expected["6.12/arm/virt/tiny/gcc"] == (["pass"], "")
 
 
+def test_a_declaration_excuses_until_its_last_day(tmp_path: Path) -> None:
+    cell = "6.12/riscv/virt/tiny/gcc"
+    loaded = load(tmp_path, matrix())
+    last = {one.id: one for one in replace(loaded, today=date(2999, 12, 31)).cells}
+    later = {one.id: one for one in replace(loaded, today=date(3000, 1, 1)).cells}
+    assert last[cell].expected == ["boot-silent"]
+    assert later[cell].expected == ["pass"]
+    assert "expired on 2999-12-31" in later[cell].known_reason
+
+
+def test_thresholds_are_shares(tmp_path: Path) -> None:
+    loaded = load(tmp_path, matrix(thresholds={"image_bytes": "0.5%", "ram_bytes": 0.02}))
+    assert loaded.matrix.thresholds == {"image_bytes": 0.005, "ram_bytes": 0.02}
+
+
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
@@ -154,13 +177,37 @@ def test_unknown_names_are_refused_with_the_nearest(
             "cells.0: unknown board 'vrit'.*did you mean virt",
         ),
         (
-            {"known_failures": [{"cell": "*", "verdict": ["boot-slient"], "reason": "r"}]},
+            {
+                "known_failures": [
+                    {
+                        "cell": "*",
+                        "verdict": ["boot-slient"],
+                        "reason": "r",
+                        "expires": "2999-12-31",
+                    }
+                ]
+            },
             "unknown verdict 'boot-slient'.*did you mean boot-silent",
         ),
         (
-            {"known_failures": [{"cell": "9.9/*", "verdict": ["pass"], "reason": "r"}]},
+            {
+                "known_failures": [
+                    {"cell": "9.9/*", "verdict": ["pass"], "reason": "r", "expires": "2999-12-31"}
+                ]
+            },
             "'9.9/\\*' matches no cell",
         ),
+        ({"known_failures": [{"cell": "*", "verdict": ["pass"], "reason": "r"}]}, "expires: this"),
+        (
+            {
+                "known_failures": [
+                    {"cell": "*", "verdict": ["pass"], "reason": "r", "expires": "soon"}
+                ]
+            },
+            "expires: .*date",
+        ),
+        ({"thresholds": {"image_byte": "1%"}}, "unknown figure 'image_byte'.*image_bytes"),
+        ({"thresholds": {"image_bytes": "1 percent"}}, "a share such as 1% or 0.01"),
         ({"profiles": {"smoke": ["7.3/mips/*"]}}, "'7.3/mips/\\*' matches no cell"),
     ],
 )

@@ -21,7 +21,7 @@ from xipmatrix.machine.console import Limits
 from xipmatrix.matrix.model import Cell
 from xipmatrix.pipeline import Options, Pipeline
 from xipmatrix.result import Stage
-from xipmatrix.store import Run
+from xipmatrix.store import Store
 
 SUITE = load_suite()
 
@@ -54,7 +54,7 @@ def bench(arch: str, request: pytest.FixtureRequest, folder: Path) -> Bench:
             silence_seconds=limits.silence,
             boot_seconds=limits.total,
         )
-        return replace(pipeline, run=Run(folder / "run"), options=options, tell=tell)
+        return replace(pipeline, run=Store(folder / "run"), options=options, tell=tell).new_run()
 
     return Bench(
         cell=cell,

@@ -11,13 +11,11 @@ import pytest
 from junitparser import Error, Failure, JUnitXml, Skipped
 from rich.console import Console
 
-from xipmatrix import store
-from xipmatrix.core.errors import UsageError
 from xipmatrix.core.evidence import Evidence, Verdict
 from xipmatrix.report import figures
 from xipmatrix.report.evidence import print_result
 from xipmatrix.report.machine_readable import json_text, write_junit
-from xipmatrix.report.terminal import Progress, closing_table
+from xipmatrix.report.terminal import Progress, closing_line, closing_table
 from xipmatrix.result import WORKING, CellResult, Stage, StageRecord, exit_code
 
 
@@ -81,7 +79,9 @@ def text_of(width: int = 200) -> tuple[Console, io.StringIO]:
 
 def test_closing_table_names_figures_failures_and_the_way_to_reproduce() -> None:
     console, out = text_of()
-    closing_table(console, [PASS, FAIL, KNOWN, SURPRISE], Path("/runs/1"))
+    found = [PASS, FAIL, KNOWN, SURPRISE]
+    closing_table(console, found, Path("/runs/1"))
+    closing_line(console, found, Path("/runs/1"))
     text = out.getvalue()
     for wanted in (
         "2.42 MiB",
@@ -135,18 +135,3 @@ def test_junit_tells_failure_error_and_known_apart(tmp_path: Path) -> None:
     kinds = [type(case.result[0]) if case.result else None for case in suite]
     assert kinds == [None, Failure, Skipped, Error, Failure]
     assert (suite.tests, suite.failures, suite.errors, suite.skipped) == (5, 2, 1, 1)
-
-
-def test_store_finds_the_newest_and_passes_over_damage(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no result"):
-        store.last_result(PASS.cell, tmp_path)
-    said: list[str] = []
-    for stamp, result in (("20260101T000000-1", PASS), ("20260102T000000-1", FAIL)):
-        folder = tmp_path / "runs" / stamp / "cells" / "x"
-        folder.mkdir(parents=True)
-        data = {**result.as_dict(), "cell": PASS.cell}
-        (folder / "result.json").write_text(json.dumps(data))
-    assert store.last_result(PASS.cell, tmp_path)[1].verdict is Verdict.BOOT_PANIC
-    (folder / "result.json").write_text('{"half')
-    assert store.last_result(PASS.cell, tmp_path, said.append)[1].verdict is Verdict.PASS
-    assert "not a readable result" in said[0]

@@ -14,6 +14,7 @@ from xipmatrix.core.evidence import Evidence, Verdict
 from xipmatrix.machine import protocol
 from xipmatrix.machine.residency import fnv1a
 from xipmatrix.machine.result import BootResult, End, Memory, Moment, Sample
+from xipmatrix.pipeline.stages import flaky
 from xipmatrix.result import CellResult
 from xipmatrix.verdict import Judgement, decide, judge, workload
 
@@ -297,3 +298,21 @@ def test_static_evidence_counts_too(tmp_path: Path) -> None:
     broken = Evidence("text-in-flash", False, "is in RAM", Verdict.IMAGE_INVALID)
     judged = judge(make_cell(), boot(tmp_path), None, [broken])
     assert judged.verdict is Verdict.IMAGE_INVALID
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "verdict"),
+    [
+        (Verdict.BOOT_SILENT, Verdict.PASS, Verdict.FLAKY),
+        (Verdict.PASS, Verdict.BOOT_SILENT, Verdict.FLAKY),
+        (Verdict.BOOT_SILENT, Verdict.BOOT_PANIC, Verdict.FLAKY),
+        (Verdict.BOOT_SILENT, Verdict.BOOT_SILENT, Verdict.BOOT_SILENT),
+        (Verdict.BOOT_SILENT, Verdict.INFRASTRUCTURE, Verdict.INFRASTRUCTURE),
+    ],
+)
+def test_two_tries_that_differ_are_flaky(first: Verdict, second: Verdict, verdict: Verdict) -> None:
+    found = flaky(Judgement(first, "one\nmore", ()), Judgement(second, "two", ()))
+    assert found.verdict is verdict
+    assert found.reason == (
+        f"first {first} (one), then {second} (two)" if verdict is Verdict.FLAKY else "two"
+    )

@@ -70,7 +70,7 @@ class CellResult:
 
     @property
     def known_failure(self) -> bool:
-        """Declared to fail in matrix.yaml."""
+        """Declared to fail in matrix.yaml, and not expired."""
         return "pass" not in self.expected
 
     @property

@@ -32,8 +32,11 @@ _COMMANDS = {
     "boot": ("boot", "Boot a cell's built kernel again, or use its console or gdb."),
     "series": ("series", "Write the patch series that the templates render."),
     "show": ("inspect", "Show the evidence and paths of a cell's last result."),
+    "runs": ("runs", "List the stored runs, or check the store."),
+    "compare": ("runs", "Compare two runs: what broke, what moved."),
+    "prune": ("runs", "Remove old runs."),
     "doctor": ("host", "Check this machine: tools, versions, disk, network."),
-    "clean": ("host", "Remove caches and old runs."),
+    "clean": ("host", "Remove caches."),
     "schema": ("inspect", "Print the JSON Schema of matrix.yaml, for editors."),
     "completion": ("host", "Print the shell completion script."),
 }

@@ -46,6 +46,8 @@ def boot_command(
     CELL is an id such as 7.3/arm/virt/tiny/gcc; see 'xipmatrix list'.
     """
     import os
+    import shlex
+    import sys
 
     from ..core.evidence import Verdict
     from ..matrix.load import Wanted
@@ -53,13 +55,13 @@ def boot_command(
     from ..report.evidence import print_result
     from ..report.terminal import Progress, make_console
     from ..result import Stage
-    from ..store import new_run
+    from ..store import open_store
     from ..verdict import judge
 
     loaded, _ = load(matrix_file, (kernel,) if kernel else ())
     (cell,) = loaded.select(Wanted(cells=(cell_id,)))
     console = make_console()
-    run = new_run()
+    run = open_store().new_run(shlex.join(["xipmatrix", *sys.argv[1:]]))
     options = Options(
         jobs=os.cpu_count() or 1,
         until=Stage.IMAGE,

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ _STAGES = ["series", "source", "config", "build", "image", "boot", "verdict"]
     epilog="""\b
 Examples:
   xipmatrix build --arch arm,riscv            the smoke cells of both
-  xipmatrix build --profile nightly --junit nightly.xml --json nightly.json
+  xipmatrix build --profile nightly --junit nightly.xml --notify 'mail -s XIP me'
   xipmatrix build --cell '6.12/arm/*' --until build
   xipmatrix build --kernel ~/linux@topic --arch riscv
   xipmatrix build --cell 7.3/riscv/virt/tiny/gcc --again   boot it again
@@ -61,6 +62,11 @@ matrix error, 3 infrastructure, 130 interrupted.""",
 @click.option(
     "--junit", "junit_file", type=click.Path(path_type=Path), help="Results as JUnit XML."
 )
+@click.option(
+    "--notify",
+    metavar="COMMAND",
+    help="Run by the shell with the changes as JSON on its input, only if there are any.",
+)
 def build_command(
     *,
     loaded: LoadedMatrix,
@@ -76,6 +82,7 @@ def build_command(
     boot_limit: float | None,
     json_file: str | None,
     junit_file: Path | None,
+    notify: str | None,
 ) -> int:
     """Build, boot and prove cells: from templates to a verdict.
 
@@ -87,14 +94,17 @@ def build_command(
             click.echo(cell.id)
         return 0
 
-    from ..core.files import write_atomic
+    from ..core.files import sha256_file, write_atomic
     from ..core.host import ensure_packages, packages_for
+    from ..history import changes_of
     from ..pipeline import Options, Pipeline
-    from ..report.machine_readable import json_text, summary, write_junit
-    from ..report.terminal import Progress, closing_table, make_console
+    from ..report.changes import print_changes
+    from ..report.machine_readable import json_text, write_junit
+    from ..report.notify import tell
+    from ..report.terminal import Progress, closing_line, closing_table, make_console
     from ..result import Stage, exit_code
     from ..schedule import run_cells
-    from ..store import new_run
+    from ..store import Past, open_store
 
     ensure_packages(
         packages_for([(cell.arch_spec, cell.toolchain) for cell in cells]),
@@ -103,7 +113,8 @@ def build_command(
     console = make_console()
     if json_file == "-":
         console.quiet = True
-    run = new_run()
+    store = open_store()
+    run = store.new_run(shlex.join(["xipmatrix", *sys.argv[1:]]), matrix=sha256_file(loaded.path))
     options = Options(
         jobs=jobs,
         until=Stage(until),
@@ -113,7 +124,6 @@ def build_command(
         boot_seconds=boot_limit,
         arguments=arguments,
     )
-    began = time.monotonic()
     with Progress(console, cells) as progress:
         pipeline = Pipeline(loaded, templates_dir(), run, options, progress)
         # One cell compiles while another one boots.
@@ -124,8 +134,12 @@ def build_command(
             workers=2,
             fail_fast=not keep_going,
         )
-    run.finish({**summary(found, run.id, run.folder), "seconds": time.monotonic() - began})
+    run.finish(exit_code(found))
+    current = [Past.of(result, run.id, run.row.began) for result in found]
+    changes = changes_of(store, current, run.id, loaded.matrix.thresholds)
     closing_table(console, found, run.folder)
+    print_changes(console, changes)
+    closing_line(console, found, run.folder)
     if json_file == "-":
         click.echo(json_text(found, run.id, run.folder), nl=False)
     elif json_file:
@@ -134,6 +148,8 @@ def build_command(
         write_junit(found, junit_file)
     with contextlib.suppress(OSError):
         _point_latest(run.folder)
+    if notify:
+        tell(notify, run.id, changes)
     return exit_code(found)
 
 

@@ -47,28 +47,23 @@ def doctor_command() -> int:
     "clean",
     epilog="""\b
 Examples:
-  xipmatrix clean                    stages, source folders, what is half-made
-  xipmatrix clean --runs --keep 10   all but the last ten runs
-  xipmatrix clean --all              kernels, stages and runs""",
+  xipmatrix clean          stages, source folders, what is half-made
+  xipmatrix clean --all    kernels, stages and runs
+\b
+Old runs alone: xipmatrix prune.""",
 )
-@click.option("--runs", is_flag=True, help="Old runs (results and logs) instead of stages.")
-@click.option("--keep", default=0, metavar="N", help="With --runs: keep the newest N.")
 @click.option("--all", "everything", is_flag=True, help="The whole cache and all runs.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
-def clean_command(runs: bool, keep: int, everything: bool, dry_run: bool) -> None:
-    """Remove caches and old runs.
+def clean_command(everything: bool, dry_run: bool) -> None:
+    """Remove caches.
 
     Without options: built stages, source folders (they are made again in seconds) and
     half-made folders go; kernels' repositories and runs stay.
     """
-    from .. import store
-
     cache = cache_dir()
     gone: list[Path] = []
     if everything:
         gone = [cache, state_dir()]
-    elif runs:
-        gone = [run.folder for run in store.runs()[keep:]]
     else:
         half_made = [*cache.glob("*/.partial-*"), *cache.glob("kernels/*/.partial-*")]
         gone = [cache / "stages", cache / "sources", *half_made]

@@ -56,18 +56,17 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def show_command(cell: str, evidence: bool, console: bool, as_json: bool) -> None:
     """Show what was measured about CELL in its last run, and where everything lies."""
-    from .. import store
-    from ..core.yamlfile import read_text
     from ..report.evidence import print_result
     from ..report.terminal import make_console
+    from ..store import logs, open_store
 
-    _, result = store.last_result(cell, say=lambda text: click.echo(text, err=True))
+    _, result = open_store().last_result(cell, say=lambda text: click.echo(text, err=True))
     if as_json:
         click.echo(json.dumps(result.as_dict(), indent=1, sort_keys=True))
     elif console:
         from pathlib import Path
 
-        click.echo(read_text(Path(result.paths["console"])) if "console" in result.paths else "")
+        click.echo(logs.read(Path(result.paths["console"])) if "console" in result.paths else "")
     elif evidence:
         from ..report.explain import print_explained
 

@@ -23,8 +23,23 @@ class Verdict(StrEnum):
     USERSPACE_FAILED = "userspace-failed"
     NOT_IN_PLACE = "not-in-place"
     FLASH_MODIFIED = "flash-modified"
+    FLAKY = "flaky"  # two tries that differ; no evidence leads here, only the retry
     PASS = "pass"
 
+
+# The figures of a cell that history follows, and what they count.
+FIGURES = {
+    "image_bytes": "xipImage, bytes",
+    "in_place_bytes": "what is read and executed in place, bytes",
+    "ram_bytes": "the kernel's static RAM, bytes",
+    "mem_total_kb": "MemTotal, kB",
+    "mem_available_kb": "MemAvailable at userspace, kB",
+    "flash_instructions": "kernel instructions executed from flash",
+    "flash_share": "their share of all kernel instructions",
+    "ram_instructions_declared": "kernel instructions from RAM, as declared",
+    "ram_instructions_undeclared": "kernel instructions from RAM that nobody declared",
+    "user_instructions": "instructions of user programs",
+}
 
 # A figure `grade` says how good a piece of evidence is, where that can differ.
 COUNTED, SAMPLED = "counted", "sampled"

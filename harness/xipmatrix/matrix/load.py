@@ -7,12 +7,13 @@ import difflib
 import fnmatch
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
 
 from ..core import yamlfile
 from ..core.errors import UsageError
-from ..core.evidence import Verdict
+from ..core.evidence import FIGURES, Verdict
 from .model import Arch, Cell, Kernel, KnownFailure, Matrix, Rule
 
 DEFAULT_PROFILE = "smoke"
@@ -37,12 +38,16 @@ class Wanted:
 
 @dataclass(frozen=True)
 class LoadedMatrix:
-    """A matrix.yaml that holds together: every name in it means something."""
+    """A matrix.yaml that holds together: every name in it means something.
+
+    `today` (UTC) says which declared failures have expired.
+    """
 
     path: Path
     matrix: Matrix
     archs: dict[str, Arch]
     extra_kernels: dict[str, Kernel] = field(default_factory=dict)
+    today: date = field(default_factory=lambda: datetime.now(UTC).date())
 
     @cached_property
     def kernels(self) -> dict[str, Kernel]:
@@ -80,17 +85,20 @@ class LoadedMatrix:
                             config_spec=self.matrix.configs[config],
                         )
                         known = self._known(cell.id)
-                        if known:
-                            cell = cell.model_copy(
-                                update={"expected": known.verdict, "known_reason": known.reason}
-                            )
-                        yield cell
+                        yield cell.model_copy(update=self._expectation(known)) if known else cell
 
     def _known(self, cell_id: str) -> KnownFailure | None:
         for known in self.matrix.known_failures:
             if fnmatch.fnmatchcase(cell_id, known.cell):
                 return known
         return None
+
+    def _expectation(self, known: KnownFailure) -> dict[str, object]:
+        """What a declaration does to its cell: nothing any more once it has expired."""
+        if self.today > known.expires:
+            reason = f"(the declaration expired on {known.expires}) {known.reason}"
+            return {"known_reason": reason}
+        return {"expected": known.verdict, "known_reason": known.reason}
 
     def select(self, wanted: Wanted) -> list[Cell]:
         """The cells asked for, in order.
@@ -200,6 +208,9 @@ def _cross_check(loaded: LoadedMatrix) -> None:
             if verdict not in list(Verdict):
                 where = f"{path}: known_failures.{number}.verdict"
                 raise unknown("verdict", verdict, [str(v) for v in Verdict], where)
+    for name in matrix.thresholds:
+        if name not in FIGURES:
+            raise unknown("figure", name, FIGURES, f"{path}: thresholds")
     ids = [cell.id for cell in loaded.cells]
     for key, globs in (
         ("profiles", [g for part in matrix.profiles.values() for g in part]),

@@ -8,6 +8,7 @@ physical unless a name says ``virtual``; sizes are bytes.
 from __future__ import annotations
 
 import re
+from datetime import date
 from typing import Annotated, Literal
 
 from packaging.version import InvalidVersion, Version
@@ -26,6 +27,17 @@ def parse_size(value: object) -> object:
     return value
 
 
+def parse_share(value: object) -> object:
+    """``1%`` as 0.01; anything else is left to pydantic."""
+    if isinstance(value, str):
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value.strip())
+        if not found:
+            raise ValueError("a share such as 1% or 0.01 is allowed")
+        return float(found[1]) / 100
+    return value
+
+
+Share = Annotated[float, BeforeValidator(parse_share), Field(ge=0)]
 Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
 Address = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -225,7 +237,10 @@ class KnownFailure(Model):
     cell: str = Field(description="cell id or glob")
     verdict: list[str] = Field(min_length=1)
     reason: str
-    since: str = ""
+    since: str = Field("", description="kernel version or date since when it is so")
+    expires: date = Field(
+        description="the last day (UTC) on which it is excused: then somebody looks again"
+    )
 
 
 class Limits(Model):
@@ -246,6 +261,10 @@ class Matrix(Model):
     configs: dict[Name, Config] = Field(min_length=1)
     cells: list[Rule] = Field(min_length=1)
     known_failures: list[KnownFailure] = []
+    thresholds: dict[str, Share] = Field(
+        {},
+        description="figures whose move is reported, and from which share on (0.01 or 1%)",
+    )
     profiles: dict[Name, list[str]] = Field(min_length=1)
 
 

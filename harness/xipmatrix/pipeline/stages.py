@@ -29,6 +29,7 @@ from ..build.toolchain import Toolchain
 from ..core.errors import InfrastructureError, XipmatrixError
 from ..core.evidence import CellFailure, Evidence, Verdict
 from ..core.files import Say, cache_dir, key_of, remove, write_json
+from ..core.git import Repository
 from ..image import static_evidence
 from ..kernel import KernelTree, checkout, obtain
 from ..machine.console import Limits
@@ -41,7 +42,7 @@ from ..machine.result import CONSOLE, COUNTS, FLASH_TRACE, QEMU_SCRIPT
 from ..matrix.load import LoadedMatrix
 from ..matrix.model import Cell
 from ..result import WORKING, CellResult, Stage, StageRecord
-from ..series.engine import Applied, Source, State, apply_all, sources
+from ..series.engine import Applied, Source, State, apply_all, patch_hash, sources
 from ..stagecache import Kept, StageCache
 from ..store import Run
 from ..verdict import Judgement, decide, judge
@@ -76,6 +77,10 @@ class Prepared:
     def tip(self, arch: str) -> str:
         """The commit that is built for `arch`: the kernel with its series."""
         return self.states[arch].tip
+
+    def series_id(self, arch: str) -> str:
+        """What the series do to the kernel for `arch`, as a short hash; ``none`` where nothing."""
+        return patch_hash(Repository(self.kernel.git_dir), self.kernel.commit, self.tip(arch))
 
 
 @dataclass
@@ -149,7 +154,9 @@ class Pipeline:
             self._check_series(cell, prepared)
         result.versions |= {
             "kernel": f"{prepared.kernel.release} ({prepared.kernel.origin})",
+            "base": prepared.kernel.commit,
             "commit": prepared.tip(cell.arch),
+            "series": prepared.series_id(cell.arch),
             "xipmatrix": __version__,
         }
         if not wanted(Stage.SOURCE):
@@ -402,12 +409,9 @@ class Pipeline:
         }
 
         def make(work: Path) -> None:
-            seen = boot_once(cell, built, folder, self.limits(), self.templates)
-            judgement = judge(cell, seen, built.vmlinux, result.evidence)
-            _take(result, judgement, seen.console)
+            judgement = self._tries(cell, built, result, folder)
             if judgement.verdict is not Verdict.PASS:
-                raise CellFailure(judgement.verdict, judgement.reason, log=str(seen.console))
-            forget_dumps(seen)
+                raise CellFailure(judgement.verdict, judgement.reason, log=result.log)
             for name in _RAW:
                 shutil.copy(folder / name, work / name)
             write_json(work / "evidence.json", [one.as_dict() for one in judgement.evidence])
@@ -420,6 +424,30 @@ class Pipeline:
             data = json.loads((kept.folder / "evidence.json").read_text())
             _take(result, decide([Evidence.from_dict(one) for one in data]), console)
         return kept
+
+    def _tries(
+        self, cell: Cell, built: compiling.Built, result: CellResult, folder: Path
+    ) -> Judgement:
+        """Boot and judge, once more where the verdict is not what matrix.yaml expects.
+
+        Two tries that differ are `flaky`, never a pass; what the first one left is kept in
+        ``first-try`` beside the second's. A fault of our own is not tried again here.
+        """
+        static = list(result.evidence)
+        tries: list[Judgement] = []
+        while True:
+            seen = boot_once(cell, built, folder, self.limits(), self.templates)
+            judgement = judge(cell, seen, built.vmlinux, static)
+            _take(result, judgement, seen.console)
+            tries.append(judgement)
+            if judgement.verdict is Verdict.PASS:
+                forget_dumps(seen)
+            settled = judgement.verdict in (Verdict.PASS, Verdict.INFRASTRUCTURE)
+            if settled or judgement.verdict in cell.expected or len(tries) == _TRIES:
+                break
+            self.tell(cell.id, str(Stage.BOOT), f"again, after {judgement.verdict}")
+            result.paths["first try"] = str(_set_aside(folder))
+        return flaky(*tries) if len(tries) == _TRIES else judgement
 
     def _boot_templates(self, cell: Cell) -> str:
         stub = cell.board_spec.reset_stub
@@ -442,6 +470,33 @@ def _sources_of(folder: Path) -> dict[str, str]:
 def _init(source: Path, cell: Cell, toolchain: Toolchain, work: Path) -> None:
     make_cpio(source, build_init(source, cell.arch_spec, toolchain, work), work)
 
+
+def _set_aside(folder: Path) -> Path:
+    """Move what a first try left into a folder of its own."""
+    aside = folder / "first-try"
+    remove(aside)
+    aside.mkdir()
+    for path in list(folder.iterdir()):
+        if path != aside and path.name not in _OF_THE_BUILD:
+            path.rename(aside / path.name)
+    return aside
+
+
+def flaky(first: Judgement, second: Judgement) -> Judgement:
+    """The second try's judgement, unless it differs: then neither is to be trusted."""
+    if second.verdict is first.verdict or second.verdict is Verdict.INFRASTRUCTURE:
+        return second
+    reason = (
+        f"first {first.verdict} ({first.reason.splitlines()[0]}), "
+        f"then {second.verdict} ({second.reason.splitlines()[0]})"
+    )
+    return Judgement(Verdict.FLAKY, reason, second.evidence)
+
+
+# How often a boot is tried that does not end as expected.
+_TRIES = 2
+# What lies in a cell's folder before it is booted.
+_OF_THE_BUILD = ("config.log", "build", "result.json")
 
 # What a boot leaves that a person who doubts can look through.
 _RAW = (CONSOLE, COUNTS, FLASH_TRACE, QEMU_SCRIPT, EXECUTED)

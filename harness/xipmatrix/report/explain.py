@@ -66,7 +66,8 @@ def print_explained(console: Console, result: CellResult) -> None:
         console.print(f"\nraw data: {result.paths['boot']}", markup=False, soft_wrap=True)
         console.print(
             "  console.log, executed.tsv (count, place, memory, addresses, symbol), counts.txt,\n"
-            "  flash-trace.log, qemu.sh; after a failure also ram-*.bin (all of RAM)",
+            "  flash-trace.log, qemu.sh; after a failure also ram-*.bin (all of RAM);\n"
+            "  the larger ones are compressed: zcat, zgrep, zless",
             markup=False,
         )
 

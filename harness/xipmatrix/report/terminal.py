@@ -103,7 +103,7 @@ def _style(stage: str) -> str:
 
 
 def closing_table(console: Console, found: list[CellResult], folder: Path) -> None:
-    """The table at the end, what failed and why, and where everything lies."""
+    """The table at the end, what failed and why."""
     table = Table(title_justify="left", pad_edge=False, box=None, padding=(0, 2, 0, 0))
     for name in ("cell", "verdict"):
         table.add_column(name, no_wrap=True)
@@ -133,10 +133,15 @@ def closing_table(console: Console, found: list[CellResult], folder: Path) -> No
             console.print(Text(f"  {line}"))
         if result.hint:
             console.print(Text(f"  hint: {result.hint}"))
-        if result.known_failure:
+        if result.known_reason:
             console.print(Text(f"  declared in matrix.yaml: {result.known_reason}"))
         console.print(Text(f"  again: {figures.reproduce(result)}"))
         console.print(Text(f"  evidence: ./xipmatrix show '{result.cell}'"))
+
+
+def closing_line(console: Console, found: list[CellResult], folder: Path) -> None:
+    """How many, and where everything lies."""
+    unexpected = [result for result in found if not result.as_expected]
     known = sum(1 for result in found if result.known_failure and result.as_expected)
     passed = sum(1 for result in found if result.verdict is Verdict.PASS)
     console.print()

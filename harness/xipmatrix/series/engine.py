@@ -9,6 +9,7 @@ same commit ids.
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -102,6 +103,13 @@ class GitTree:
     def _mode(self, path: str) -> str:
         listed = self.repository.git("ls-tree", self.commit, "--", path)
         return listed.split(maxsplit=1)[0] if listed else "100644"
+
+
+def patch_hash(repository: Repository, base: str, tip: str) -> str:
+    """A short hash of all that changes from `base` to `tip`; ``none`` where nothing does."""
+    if base == tip:
+        return "none"
+    return hashlib.sha256(repository.raw("diff-tree", "-p", base, tip)).hexdigest()[:12]
 
 
 def sources(templates: Path) -> dict[str, Source]:
