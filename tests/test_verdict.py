@@ -300,6 +300,16 @@ def test_static_evidence_counts_too(tmp_path: Path) -> None:
     assert judged.verdict is Verdict.IMAGE_INVALID
 
 
+@pytest.mark.parametrize("icount", [None, 0])
+def test_instructions_are_comparable_only_with_icount(tmp_path: Path, icount: int | None) -> None:
+    cell = make_cell()
+    qemu = cell.board_spec.qemu.model_copy(update={"icount": icount})
+    board = cell.board_spec.model_copy(update={"qemu": qemu})
+    judged = judge(cell.model_copy(update={"board_spec": board}), boot(tmp_path), None)
+    wanted = None if icount is None else 20_000_000
+    assert judged.figure("in-place", "kernel_repeatable") == wanted
+
+
 @pytest.mark.parametrize(
     ("first", "second", "verdict"),
     [

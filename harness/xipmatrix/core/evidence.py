@@ -34,6 +34,7 @@ FIGURES = {
     "ram_bytes": "the kernel's static RAM, bytes",
     "mem_total_kb": "MemTotal, kB",
     "mem_available_kb": "MemAvailable at userspace, kB",
+    "kernel_instructions": "kernel instructions to power-off, where they repeat (icount)",
     "flash_instructions": "kernel instructions executed from flash",
     "flash_share": "their share of all kernel instructions",
     "ram_instructions_declared": "kernel instructions from RAM, as declared",

@@ -45,6 +45,8 @@ def machine_args(board: Board, *, machine_options: Sequence[str] = ()) -> list[s
     if qemu.cpu:
         args += ["-cpu", qemu.cpu]
     args += ["-m", f"{qemu.memory >> 10}K", "-smp", str(qemu.cpus)]
+    if qemu.icount is not None:
+        args += ["-icount", f"shift={qemu.icount}"]
     return [*args, "-display", "none", "-nodefaults", "-no-reboot", *qemu.args]
 
 

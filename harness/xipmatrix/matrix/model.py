@@ -66,6 +66,13 @@ class Qemu(Model):
     cpu: str | None = None
     memory: Size
     cpus: int = Field(1, ge=1)
+    icount: int | None = Field(
+        None,
+        ge=0,
+        le=10,
+        description="-icount shift: an instruction takes 2^shift ns of the machine's time, so that "
+        "a boot counts the same on a busy host; several CPUs then take turns: leave it out there",
+    )
     args: list[str] = []
     env: dict[str, str] = {}
     boots_with_dummy_kernel: bool = Field(

@@ -506,6 +506,7 @@ _FIGURES = {
     "ram_bytes": ("data-in-ram", "ram_bytes"),
     "mem_total_kb": ("memory", "mem_total_kb"),
     "mem_available_kb": ("memory", "mem_available_kb"),
+    "kernel_instructions": ("in-place", "kernel_repeatable"),
     "flash_instructions": ("in-place", "flash"),
     "flash_share": ("in-place", "flash_share_of_kernel"),
     "ram_instructions_declared": ("in-place", "kernel_ram_declared"),
