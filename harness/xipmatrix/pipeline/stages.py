@@ -42,10 +42,11 @@ from ..machine.result import CONSOLE, COUNTS, FLASH_TRACE, QEMU_SCRIPT
 from ..matrix.load import LoadedMatrix
 from ..matrix.model import Cell
 from ..result import WORKING, CellResult, Stage, StageRecord
-from ..series.engine import Applied, Source, State, apply_all, patch_hash, sources
+from ..series.engine import Applied, Source, State, patch_hash, sources
 from ..stagecache import Kept, StageCache
 from ..store import Run
 from ..verdict import Judgement, decide, judge
+from .kept_series import applied
 from .trial import boot_once, forget_dumps
 
 Tell = Callable[[str, str, str], None]
@@ -234,11 +235,11 @@ class Pipeline:
 
         try:
             kernel = obtain(name, self.loaded.kernels[name], self.cache, say)
-            states = apply_all(self._series, kernel)
+            states = applied(self._stages, self._series, kernel, say)
         except XipmatrixError as error:
             return error
-        for arch, applied in states.items():
-            self.tell(f"kernel {name}", "series", f"{arch}: {applied.state}")
+        for arch, one in states.items():
+            self.tell(f"kernel {name}", "series", f"{arch}: {one.state}")
         return Prepared(kernel, states)
 
     def _check_series(self, cell: Cell, prepared: Prepared) -> None:
