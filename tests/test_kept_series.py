@@ -41,10 +41,14 @@ def test_what_is_kept_is_what_was_applied(
     first, second = (kept_series.applied(stages, found, kernel, quiet) for _ in range(2))
     assert first == second == apply_all(found, kernel)
     assert counted.calls == 1
-    write(tmp_path, series(), copy="\tanother\n")
-    third = kept_series.applied(stages, found, kernel, quiet)
-    assert counted.calls == 2
-    assert "another" in (text_at(kernel, third["toy"].tip, "arch/toy/head.S") or "")
+    write(tmp_path, series(), copy="\t{% include 'shared.S.j2' %}\n")
+    for number, text in enumerate(("one", "other"), 2):
+        shared = tmp_path / "templates" / "generic" / "shared.S.j2"
+        shared.parent.mkdir(exist_ok=True)
+        shared.write_text(text)
+        applied = kept_series.applied(stages, found, kernel, quiet)["toy"]
+        assert counted.calls == number
+        assert text in (text_at(kernel, applied.tip, "arch/toy/head.S") or "")
 
 
 def test_commits_that_are_gone_are_made_again(

@@ -31,7 +31,8 @@ def applied(
         "commit": kernel.commit,
         "release": kernel.release,
         "repository": str(kernel.git_dir),
-        "templates": {name: _texts(source.folder) for name, source in sources.items()},
+        # All of them: a series may take pieces from templates/generic.
+        "templates": {str(one): _texts(one) for one in {x.folder.parent for x in sources.values()}},
         "engine": _engine(),
     }
 
