@@ -132,6 +132,10 @@ def test_a_form_feed_ends_no_line() -> None:
     ("data", "message"),
     [
         ({"do": "create", "file": "../etc/passwd", "text": ""}, "leaves the kernel tree"),
+        ({"do": "create", "file": ".git/hooks/post-checkout", "text": ""}, "no path of git's"),
+        ({"do": "create", "file": "a/.Git/config", "text": ""}, "no path of git's"),
+        ({"do": "create", "file": "./a//b", "text": ""}, "'a/b' without '.git' is allowed"),
+        ({"do": "create", "file": "a\nb", "text": ""}, "no path of git's"),
         ({"do": "create", "file": "/etc/passwd", "text": ""}, "leaves the kernel tree"),
         ({"do": "create", "file": "f"}, "exactly one of 'text' and 'template'"),
         ({"do": "create", "file": "f", "template": "../../x"}, "leaves the kernel tree"),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -242,3 +243,34 @@ def test_an_edit_that_changes_nothing_is_a_conflict(tmp_path: Path, kernel: Kern
     applied = apply_all(sources(write(tmp_path, data)), kernel)["toy"]
     assert applied.state is State.CONFLICT
     assert "changes nothing" in applied.detail
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        ({"do": "create", "file": "link/new.c", "text": "x"}, "link is a symbolic link, not a"),
+        ({"do": "create", "file": "init/main.c/new.c", "text": "x"}, "init/main.c is a file, not"),
+        ({"do": "create", "file": "arch/toy", "text": "x"}, "arch/toy is a folder, not a regular"),
+        (
+            {"do": "replace", "file": "link", "anchor": "arch/toy", "text": "/etc"},
+            "link is a symbolic link, not a regular file",
+        ),
+    ],
+)
+def test_no_edit_goes_through_a_link_or_takes_the_place_of_something_else(
+    tmp_path: Path, kernel: KernelTree, edit: dict[str, Any], message: str
+) -> None:
+    repository = Repository(kernel.git_dir)
+    index = {"GIT_INDEX_FILE": str(tmp_path / "index")}
+    target = repository.git("hash-object", "-w", "--stdin", input_bytes=b"arch/toy")
+    repository.git("read-tree", kernel.commit, env=index)
+    repository.git("update-index", "--add", "--cacheinfo", f"120000,{target},link", env=index)
+    tree = repository.git("write-tree", env=index)
+    linked = dataclasses.replace(
+        kernel, commit=repository.commit_tree(tree, "link\n", date="2000-01-01T00:00:00Z")
+    )
+    data = series(patches=[{"subject": "toy: Leave", "why": "w", "edits": [edit]}])
+    applied = apply_all(sources(write(tmp_path, data)), linked)["toy"]
+    assert (applied.state, applied.tip) == (State.CONFLICT, linked.commit)
+    assert "patch 1 'toy: Leave'" in applied.detail
+    assert message in applied.detail

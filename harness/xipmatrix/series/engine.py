@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
@@ -30,6 +30,8 @@ from .edit import AnchorError, apply_edit
 from .model import Condition, Edit, PatchSpec, Series
 
 GENERIC = "generic"
+# Modes of git's tree entries.
+_FILE, _PROGRAM, _LINK, _FOLDER = "100644", "100755", "120000", "040000"
 
 
 class State(StrEnum):
@@ -85,24 +87,52 @@ class GitTree:
         self.changed[path] = text
 
     def commit_changes(self, message: str, date: str) -> str:
-        """Commit what was written; returns the new commit, which this tree now is."""
+        """Commit what was written; returns the new commit, which this tree now is.
+
+        Raises SeriesConflict where a path is no regular file of this tree.
+        """
         git = self.repository.git
+        modes = self._modes()
         with tempfile.TemporaryDirectory(prefix="xipmatrix-index-") as folder:
             index = {"GIT_INDEX_FILE": os.fspath(Path(folder) / "index")}
             git("read-tree", self.commit, env=index)
             entries = []
             for path, text in self.changed.items():
                 blob = git("hash-object", "-w", "--stdin", input_bytes=text.encode())
-                entries.append(f"{self._mode(path)} {blob}\t{path}")
+                entries.append(f"{modes.get(path, _FILE)} {blob}\t{path}")
             git("update-index", "--index-info", input_bytes="\n".join(entries).encode(), env=index)
             tree = git("write-tree", env=index)
         self.commit = self.repository.commit_tree(tree, message, date=date, parents=(self.commit,))
         self.changed = {}
         return self.commit
 
-    def _mode(self, path: str) -> str:
-        listed = self.repository.git("ls-tree", self.commit, "--", path)
-        return listed.split(maxsplit=1)[0] if listed else "100644"
+    def _modes(self) -> dict[str, str]:
+        """The modes that the changed paths and their folders have, where they exist.
+
+        git would put a new file's folders in the place of whatever bears their name, and
+        what stands at the far end of a symbolic link need not be in the tree.
+        """
+        above = {
+            path: [str(one) for one in PurePosixPath(path).parents][:-1] for path in self.changed
+        }
+        wanted = {one for path, folders in above.items() for one in (path, *folders)}
+        listed = self.repository.raw("ls-tree", "-z", self.commit, "--", *sorted(wanted)).decode()
+        modes = {}
+        for line in listed.split("\0")[:-1]:
+            facts, path = line.split("\t", 1)
+            modes[path] = facts.split()[0]
+        for path, folders in above.items():
+            for one in folders:
+                if modes.get(one, _FOLDER) != _FOLDER:
+                    raise SeriesConflict(f"{path}: {one} is {_kind_of(modes[one])}, not a folder")
+            if modes.get(path, _FILE) not in (_FILE, _PROGRAM):
+                raise SeriesConflict(f"{path} is {_kind_of(modes[path])}, not a regular file")
+        return modes
+
+
+def _kind_of(mode: str) -> str:
+    kinds = {_FILE: "a file", _PROGRAM: "a file", _LINK: "a symbolic link", _FOLDER: "a folder"}
+    return kinds.get(mode, "a submodule")
 
 
 def patch_hash(repository: Repository, base: str, tip: str) -> str:
@@ -169,12 +199,25 @@ def apply_series(source: Source, kernel: KernelTree, base: str) -> Applied:
                 continue
             _apply_patch(source, patch, number, kernel, tree)
             if tree.changed:
-                commits.append(tree.commit_changes(_message(series, patch), series.date))
+                commits.append(_commit(source, patch, number, kernel, tree))
     except SeriesConflict as error:
         return nothing(State.CONFLICT, detail=str(error))
     if not commits:
         return nothing(State.NATIVE, detail=f"{kernel.release} has all of this series already")
     return Applied(source.name, State.APPLIES, base, tree.commit, tuple(commits))
+
+
+def _commit(
+    source: Source, patch: PatchSpec, number: int, kernel: KernelTree, tree: GitTree
+) -> str:
+    try:
+        return tree.commit_changes(_message(source.series, patch), source.series.date)
+    except SeriesConflict as error:
+        raise SeriesConflict(
+            f"patch {number} '{patch.subject}': {error.what}\n"
+            f"    kernel: {kernel.name} ({kernel.release})",
+            where=source.folder / "series.yaml",
+        ) from error
 
 
 def _message(series: Series, patch: PatchSpec) -> str:

@@ -18,6 +18,9 @@ def _inside(path: str) -> str:
         raise ValueError(
             f"'{path}' leaves the kernel tree: a relative path without '..' is allowed"
         )
+    # git passes over such paths, or cannot name them in a line of its input.
+    if str(pure) != path or not path.isprintable() or ".git" in path.lower().split("/"):
+        raise ValueError(f"'{path}' is no path of git's: '{pure}' without '.git' is allowed")
     return path
 
 
