@@ -64,6 +64,21 @@ def test_list_and_dry_run_name_the_smoke_cells(home: dict[str, str]) -> None:
     assert ".bss" in rows[0]["reason"]
 
 
+def test_what_changes_nothing_loads_little(home: dict[str, str]) -> None:
+    script = (
+        "import sys\n"
+        "from xipmatrix import cli\n"
+        "sys.argv = ['xipmatrix', 'list']\n"
+        "try: cli.main()\n"
+        "except SystemExit: print([name for name in sys.modules if name in %r])\n"
+    )
+    slow = ("xipmatrix.kernel", "xipmatrix.pipeline", "rich", "numpy", "tuxmake", "urllib.request")
+    done = subprocess.run(
+        [sys.executable, "-c", script % (slow,)], env=home, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -79,6 +94,16 @@ def test_list_and_dry_run_name_the_smoke_cells(home: dict[str, str]) -> None:
         (["build", "--matrix", "/nowhere/matrix.yaml"], 2, "/nowhere/matrix.yaml: no such file"),
         (["show", "7.3/arm/virt/tiny/gcc"], 2, "no result of 7.3/arm/virt/tiny/gcc is stored"),
         (["boot", "7.3/arm/virt/tinny/gcc"], 2, "unknown cell"),
+        (["boot", "7.3/*"], 2, "'7.3/*' is more than one cell"),
+        (["boot", ""], 2, "unknown cell ''"),
+        (["boot", "x", "--silence", "0"], 2, "silence"),
+        (["build", "--silence", "-5"], 2, "silence"),
+        (["build", "--boot-limit", "0"], 2, "boot-limit"),
+        (["build", "--boot-limit", "nan"], 2, "boot-limit"),
+        (["build", "--arch", ""], 2, "no name is given"),
+        (["build", "--board", "virt,"], 2, "no name is given"),
+        (["build", "--kernel", ""], 2, "no name is given"),
+        (["series", "--arch", ""], 2, "no name is given"),
         (["series", "--arch", "risc"], 2, "unknown series 'risc'"),
         (["completion", "tcsh"], 2, "tcsh"),
     ],

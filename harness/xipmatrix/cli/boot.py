@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .common import load, matrix_option, templates_dir
+from .common import Seconds, load, matrix_option, templates_dir
 
 
 @click.command(
@@ -25,8 +25,8 @@ Exit codes: 0 pass, 1 any other verdict, 2 usage, 3 infrastructure.""",
 @click.option("--interactive", is_flag=True, help="The guest's console on this terminal.")
 @click.option("--gdb", is_flag=True, help="The same, stopped, with gdb's stub on TCP port 1234.")
 @click.option("--append", default="", metavar="ARGS", help="Added to the kernel's command line.")
-@click.option("--silence", type=float, metavar="SECONDS", help="Console silence limit.")
-@click.option("--boot-limit", type=float, metavar="SECONDS", help="Total limit of the boot.")
+@click.option("--silence", type=Seconds(), metavar="SECONDS", help="Console silence limit.")
+@click.option("--boot-limit", type=Seconds(), metavar="SECONDS", help="Total limit of the boot.")
 @click.option(
     "--kernel", default="", metavar="PATH[@REF]", help="Your own tree, where CELL is of one."
 )
@@ -50,6 +50,7 @@ def boot_command(
     import sys
 
     from ..core.evidence import Verdict
+    from ..machine.qemu import version as qemu_version
     from ..matrix.load import Wanted
     from ..pipeline import Options, Pipeline, boot_once, cell_flash, challenged, forget_dumps
     from ..report.evidence import print_result
@@ -59,7 +60,13 @@ def boot_command(
     from ..verdict import judge
 
     loaded, _ = load(matrix_file, (kernel,) if kernel else ())
-    (cell,) = loaded.select(Wanted(cells=(cell_id,)))
+    cells = loaded.select(Wanted(cells=(cell_id,)))
+    if len(cells) > 1:
+        raise click.UsageError(
+            f"'{cell_id}' is more than one cell, of which one can be booted: "
+            f"{', '.join(cell.id for cell in cells[:4])}{', …' * (len(cells) > 4)}"
+        )
+    (cell,) = cells
     console = make_console()
     run = open_store().new_run(shlex.join(["xipmatrix", *sys.argv[1:]]))
     options = Options(
@@ -83,6 +90,7 @@ def boot_command(
         flash = cell_flash(cell, built, bootargs, folder, templates_dir())
         click.echo("Ctrl-A X ends QEMU" + (f"; gdb {built.vmlinux}: target remote :1234" * gdb))
         return run_interactive(cell.board_spec, flash.path, bootargs, folder, gdb=gdb)
+    result.versions["qemu"] = qemu_version(cell.board_spec.qemu.binary)
     seen = boot_once(cell, built, folder, pipeline.limits(), templates_dir(), extra_args=append)
     judgement = judge(cell, seen, built.vmlinux, result.evidence)
     if judgement.verdict is Verdict.PASS:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import cell_filters, templates_dir
+from .common import Seconds, cell_filters, templates_dir
 
 if TYPE_CHECKING:
     from ..matrix.load import LoadedMatrix, Wanted
@@ -56,8 +56,8 @@ matrix error, 3 infrastructure, 130 interrupted.""",
 @click.option("-n", "--dry-run", is_flag=True, help="Only list the cells.")
 @click.option("--again", is_flag=True, help="Boot again, even where a pass is kept.")
 @click.option("--ccache/--no-ccache", default=True, help="Use ccache where it is installed.")
-@click.option("--silence", type=float, metavar="SECONDS", help="Console silence limit.")
-@click.option("--boot-limit", type=float, metavar="SECONDS", help="Total limit of a boot.")
+@click.option("--silence", type=Seconds(), metavar="SECONDS", help="Console silence limit.")
+@click.option("--boot-limit", type=Seconds(), metavar="SECONDS", help="Total limit of a boot.")
 @click.option("--json", "json_file", metavar="FILE", help="Results as JSON; - prints only them.")
 @click.option(
     "--junit", "junit_file", type=click.Path(path_type=Path), help="Results as JUnit XML."

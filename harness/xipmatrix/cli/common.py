@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,10 +27,29 @@ class Names(click.ParamType[tuple[str, ...]]):
     name = "names"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """Split at commas; empty parts are dropped."""
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
+        """Split at commas. An empty part is refused: it would ask for everything."""
+        if not isinstance(value, str):
+            return value
+        parts = tuple(part.strip() for part in value.split(","))
+        if "" in parts:
+            self.fail(f"no name is given at a place of {value!r}", param, ctx)
+        return parts
+
+
+class Seconds(click.FloatRange):
+    """A limit of wall time. Neither zero nor "not a number" is one."""
+
+    name = "seconds"
+
+    def __init__(self) -> None:
+        super().__init__(min=0, min_open=True)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """A positive number, or a usage error."""
+        seconds = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return seconds
 
 
 def templates_dir() -> Path:
@@ -129,7 +149,6 @@ def is_path(text: str) -> bool:
 
 def load(matrix_file: Path, kernel: Sequence[str]) -> tuple[LoadedMatrix, tuple[str, ...]]:
     """The matrix, with kernels that the command line gives as PATH[@REF] added to it."""
-    from ..kernel import from_argument
     from ..matrix.load import load_matrix, unknown
 
     plain = load_matrix(matrix_file, templates_dir())
@@ -139,6 +158,8 @@ def load(matrix_file: Path, kernel: Sequence[str]) -> tuple[LoadedMatrix, tuple[
         if text in plain.matrix.kernels:
             names.append(text)
         elif is_path(text):
+            from ..kernel import from_argument  # late: it takes a fifth of the time of 'list'
+
             name, spec = from_argument(text, {*plain.matrix.kernels, *extra})
             extra[name] = spec
             names.append(name)
@@ -151,4 +172,7 @@ def load(matrix_file: Path, kernel: Sequence[str]) -> tuple[LoadedMatrix, tuple[
 
 def _split_kernels(text: str) -> list[str]:
     # A path may hold a comma; a matrix name may not.
-    return [text] if "/" in text else [part for part in text.split(",") if part]
+    parts = [text] if "/" in text else text.split(",")
+    if "" in parts:
+        raise click.BadParameter("no name is given", param_hint="'--kernel'")
+    return parts
