@@ -174,7 +174,7 @@ def test_unknown_names_are_refused_with_the_nearest(
         ({"boards": {"sparc": {"virt": board()}}}, "unknown architecture 'sparc'"),
         (
             {"cells": [{"kernel": ["7.3"], "arch": "arm", "board": ["vrit"], "config": ["tiny"]}]},
-            "cells.0: unknown board 'vrit'.*did you mean virt",
+            r"matrix.yaml:\d+: cells.0.board: unknown board 'vrit'.*did you mean virt",
         ),
         (
             {
@@ -192,7 +192,12 @@ def test_unknown_names_are_refused_with_the_nearest(
         (
             {
                 "known_failures": [
-                    {"cell": "9.9/*", "verdict": ["pass"], "reason": "r", "expires": "2999-12-31"}
+                    {
+                        "cell": "9.9/*",
+                        "verdict": ["boot-panic"],
+                        "reason": "r",
+                        "expires": "2999-12-31",
+                    }
                 ]
             },
             "'9.9/\\*' matches no cell",
@@ -208,7 +213,91 @@ def test_unknown_names_are_refused_with_the_nearest(
         ),
         ({"thresholds": {"image_byte": "1%"}}, "unknown figure 'image_byte'.*image_bytes"),
         ({"thresholds": {"image_bytes": "1 percent"}}, "a share such as 1% or 0.01"),
-        ({"profiles": {"smoke": ["7.3/mips/*"]}}, "'7.3/mips/\\*' matches no cell"),
+        (
+            {
+                "known_failures": [
+                    {
+                        "cell": "6.12/riscv/*",
+                        "verdict": ["pass"],
+                        "reason": "r",
+                        "expires": "2999-12-31",
+                    }
+                ]
+            },
+            "unknown verdict 'pass'.*known: .*boot-silent",
+        ),
+        (
+            {
+                "known_failures": [
+                    {
+                        "cell": "*",
+                        "verdict": ["infrastructure"],
+                        "reason": "r",
+                        "expires": "2999-12-31",
+                    }
+                ]
+            },
+            "unknown verdict 'infrastructure'",
+        ),
+        (
+            {
+                "known_failures": [
+                    {
+                        "cell": "6.12/*",
+                        "verdict": ["boot-panic"],
+                        "reason": "r",
+                        "expires": "2999-12-31",
+                    },
+                    {
+                        "cell": "6.12/riscv/*",
+                        "verdict": ["boot-silent"],
+                        "reason": "r",
+                        "expires": "2999-12-31",
+                    },
+                ]
+            },
+            "known_failures.1.cell: 6.12/riscv/virt/tiny/gcc is declared twice: "
+            "as boot-panic and as boot-silent",
+        ),
+        (
+            {"profiles": {"smoke": ["7.3/mips/*"]}},
+            r"matrix.yaml:\d+: profiles.smoke.0: '7.3/mips/\*' matches no cell"
+            ".*cells are called 7.3/arm/virt/tiny/gcc",
+        ),
+        ({"kernels": {"7.3": {"providers": [{"debian": None}]}}}, "exactly one of debian, tarball"),
+        ({"boards": {"arm": {"virt": board(ram_base=0)}}}, "RAM 0x0..0x3ffffff overlaps the flash"),
+        (
+            {"boards": {"arm": {"virt": board(data_phys_addr=0x80000000)}}},
+            "data_phys_addr 0x80000000 is outside the RAM 0x40000000..0x43ffffff",
+        ),
+        (
+            {"boards": {"arm": {"virt": board(flash={"base": 0, "size": 0})}}},
+            "flash.size: .*than 0",
+        ),
+        ({"boards": {"arm": {"virt": board(config=["VFP=y"])}}}, "config.0: .*pattern"),
+        ({"boards": {"arm": {"virt": board(config=["CONFIG_VFP"])}}}, "config.0: .*pattern"),
+        (
+            {
+                "boards": {
+                    "arm": {"virt": board(reset_stub="none.S.j2"), "old": board()},
+                    "riscv": {"virt": board()},
+                }
+            },
+            "boards.arm.virt.reset_stub: none.S.j2: no such template.*looked in .*/arm",
+        ),
+        (
+            {
+                "boards": {
+                    "arm": {"virt": board(reset_stub="../riscv/arch.yaml"), "old": board()},
+                    "riscv": {"virt": board()},
+                }
+            },
+            "boards.arm.virt.reset_stub: .*/arm/../riscv/arch.yaml: the template leaves its folder",
+        ),
+        (
+            {"configs": {"tiny": {"base": "allnoconfig", "fragments": ["tniy"]}}},
+            r"matrix.yaml:\d+: configs.tiny.fragments.0: tniy.config.j2: no such template",
+        ),
     ],
 )
 def test_a_malformed_or_contradictory_matrix_is_refused(
@@ -222,6 +311,20 @@ def test_a_malformed_or_contradictory_matrix_is_refused(
     assert re.search(message, text, re.S)
     assert "matrix.yaml" in text
     assert len(text.splitlines()) < 24  # one screen
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 3000, "malformed YAML: too deeply nested"),
+        ("limits: {silence: 1}\nlimits: {boot: 2}\n", 'yaml:2: .*found duplicate key "limits"$'),
+    ],
+)
+def test_yaml_that_is_none(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "matrix.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        load_matrix(path, tmp_path)
 
 
 def test_a_new_board_is_data_only(tmp_path: Path) -> None:

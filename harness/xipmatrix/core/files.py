@@ -13,11 +13,13 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+
+from .errors import UsageError
 
 Say = Callable[[str], None]
 TEMPORARY = ".partial-"
@@ -116,6 +118,22 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
         return
     shutil.rmtree(path, ignore_errors=True)
+
+
+def find_inside(folders: Sequence[Path], name: str) -> Path:
+    """The file `name` in the first of `folders` that has it. Raises UsageError where none has.
+
+    A symbolic link that leaves its folder is refused like a name that does.
+    """
+    for folder in folders:
+        path = folder / name
+        if path.is_file():
+            if not path.resolve().is_relative_to(folder.resolve()):
+                raise UsageError("the template leaves its folder", where=path)
+            return path
+    raise UsageError(
+        "no such template", where=name, hint=f"looked in {', '.join(map(str, folders))}"
+    )
 
 
 def sha256_file(path: Path) -> str:

@@ -12,6 +12,7 @@ from jinja2 import TemplateSyntaxError as SyntaxProblem
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from .errors import UsageError
+from .files import find_inside
 
 
 class Templates:
@@ -36,15 +37,7 @@ class Templates:
 
         A symbolic link that leaves the folders is refused like a name that does.
         """
-        for folder in self.folders:
-            path = folder / name
-            if path.is_file():
-                if not path.resolve().is_relative_to(folder.resolve()):
-                    raise UsageError("the template leaves its folder", where=path)
-                return path
-        raise UsageError(
-            "no such template", where=name, hint=f"looked in {', '.join(map(str, self.folders))}"
-        )
+        return find_inside(self.folders, name)
 
     def render_file(self, name: str, values: Mapping[str, Any]) -> str:
         """A template file, rendered. Raises UsageError that names file and line."""

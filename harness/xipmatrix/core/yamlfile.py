@@ -23,6 +23,12 @@ def load(path: Path, model: type[M]) -> M:
     return parse(read_text(path), path, model)
 
 
+def place(path: Path, *keys: str | int) -> str:
+    """``file:line: key.key`` of a file that was read before, for errors found later."""
+    data = YAML(typ="rt").load(read_text(path))
+    return f"{path}:{line_of(data, keys)}: {'.'.join(map(str, keys))}"
+
+
 def read_text(path: Path) -> str:
     """A UTF-8 text file. Raises UsageError where it cannot be read."""
     try:
@@ -43,9 +49,12 @@ def parse(text: str, path: Path, model: type[M]) -> M:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
         what = " ".join(str(error.problem or error.context or error).split())
+        what = what.partition(" with value ")[0]  # of a key that stands twice: it may be long
         raise UsageError(f"malformed YAML: {what}", where=f"{path}{line}") from error
     except YAMLError as error:
         raise UsageError(f"malformed YAML: {error}", where=path) from error
+    except RecursionError as error:
+        raise UsageError("malformed YAML: too deeply nested", where=path) from error
     if not isinstance(data, CommentedMap):
         raise UsageError("a mapping (key: value) is expected at the top", where=path)
     try:

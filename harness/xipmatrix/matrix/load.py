@@ -14,9 +14,12 @@ from pathlib import Path
 from ..core import yamlfile
 from ..core.errors import UsageError
 from ..core.evidence import FIGURES, Verdict
+from ..core.files import find_inside
+from ..core.yamlfile import place
 from .model import Arch, Cell, Kernel, KnownFailure, Matrix, Rule
 
 DEFAULT_PROFILE = "smoke"
+_MOST_NAMES = 12
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,10 @@ def unknown(what: str, name: str, known: Iterable[str], where: Path | str) -> Us
     """A UsageError that offers the nearest of the `known` names."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, 3, 0.5)
-    hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(names[:12])}"
+    rest = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    hint = f"known: {', '.join(names[:_MOST_NAMES])}{rest}"
+    if near:
+        hint = f"did you mean {', '.join(near)}?"
     return UsageError(f"unknown {what} '{name}'", where=where, hint=hint)
 
 
@@ -181,19 +187,19 @@ def load_matrix(
         arch_file = templates / name / "arch.yaml"
         if not arch_file.is_file():
             known = [p.parent.name for p in templates.glob("*/arch.yaml")]
-            raise unknown("architecture", name, known, path)
+            raise unknown("architecture", name, known, place(path, "boards", name))
         archs[name] = yamlfile.load(arch_file, Arch)
     loaded = LoadedMatrix(path, matrix, archs, extra_kernels or {})
-    _cross_check(loaded)
+    _cross_check(loaded, templates)
     return loaded
 
 
-def _cross_check(loaded: LoadedMatrix) -> None:
+def _cross_check(loaded: LoadedMatrix, templates: Path) -> None:
     matrix, path = loaded.matrix, loaded.path
     for number, rule in enumerate(matrix.cells):
-        where = f"{path}: cells.{number}"
+        at = ("cells", number)
         if rule.arch not in loaded.archs:
-            raise unknown("architecture", rule.arch, loaded.archs, where)
+            raise unknown("architecture", rule.arch, loaded.archs, place(path, *at, "arch"))
         for what, given, known in (
             ("kernel", rule.kernel, matrix.kernels),
             ("board", rule.board, matrix.boards[rule.arch]),
@@ -202,20 +208,75 @@ def _cross_check(loaded: LoadedMatrix) -> None:
         ):
             for name in given:
                 if name not in known:
-                    raise unknown(what, name, known, where)
-    for number, known_failure in enumerate(matrix.known_failures):
-        for verdict in known_failure.verdict:
-            if verdict not in list(Verdict):
-                where = f"{path}: known_failures.{number}.verdict"
-                raise unknown("verdict", verdict, [str(v) for v in Verdict], where)
+                    raise unknown(what, name, known, place(path, *at, what))
     for name in matrix.thresholds:
         if name not in FIGURES:
-            raise unknown("figure", name, FIGURES, f"{path}: thresholds")
+            raise unknown("figure", name, FIGURES, place(path, "thresholds", name))
+    _check_globs(loaded)
+    _check_known_failures(loaded)
+    _check_templates(loaded, templates)
+
+
+def _check_globs(loaded: LoadedMatrix) -> None:
+    globs: list[tuple[str, tuple[str | int, ...]]] = [
+        (glob, ("profiles", name, number))
+        for name, profile in loaded.matrix.profiles.items()
+        for number, glob in enumerate(profile)
+    ]
+    for number, known in enumerate(loaded.matrix.known_failures):
+        globs.append((known.cell, ("known_failures", number, "cell")))
     ids = [cell.id for cell in loaded.cells]
-    for key, globs in (
-        ("profiles", [g for part in matrix.profiles.values() for g in part]),
-        ("known_failures", [k.cell for k in matrix.known_failures]),
-    ):
-        for glob in globs:
-            if not any(fnmatch.fnmatchcase(one, glob) for one in ids):
-                raise UsageError(f"'{glob}' matches no cell", where=f"{path}: {key}")
+    for glob, keys in globs:
+        if not any(fnmatch.fnmatchcase(one, glob) for one in ids):
+            near = difflib.get_close_matches(glob, ids, 3, 0.5) or ids[:3]
+            raise UsageError(
+                f"'{glob}' matches no cell",
+                where=place(loaded.path, *keys),
+                hint=f"cells are called {', '.join(near)}",
+            )
+
+
+def _check_known_failures(loaded: LoadedMatrix) -> None:
+    # A pass is no failure, and a fault of our side is none of the kernel's.
+    allowed = [str(one) for one in Verdict if one not in (Verdict.PASS, Verdict.INFRASTRUCTURE)]
+    matrix, path = loaded.matrix, loaded.path
+    for number, known in enumerate(matrix.known_failures):
+        for verdict in known.verdict:
+            if verdict not in allowed:
+                where = place(path, "known_failures", number, "verdict")
+                raise unknown("verdict", verdict, allowed, where)
+    for cell in loaded.cells:
+        said = [
+            (number, known.verdict)
+            for number, known in enumerate(matrix.known_failures)
+            if fnmatch.fnmatchcase(cell.id, known.cell)
+        ]
+        for number, verdicts in said[1:]:
+            if set(verdicts) != set(said[0][1]):
+                raise UsageError(
+                    f"{cell.id} is declared twice: as {' or '.join(said[0][1])} "
+                    f"and as {' or '.join(verdicts)}",
+                    where=place(path, "known_failures", number, "cell"),
+                )
+
+
+def _check_templates(loaded: LoadedMatrix, templates: Path) -> None:
+    """Fragments and reset stubs that the cells name are there, and inside their folders."""
+    named: dict[tuple[str | int, ...], tuple[str, list[Path]]] = {}
+    for cell in loaded.cells:
+        own = templates / cell.arch
+        for number, name in enumerate(cell.config_spec.fragments):
+            # By architecture: each may have a fragment of that name, or the generic one.
+            at = ("configs", cell.config, "fragments", number, cell.arch)
+            named[at] = (f"{name}.config.j2", [own, templates / "generic"])
+        if cell.board_spec.reset_stub:
+            stub = ("boards", cell.arch, cell.board, "reset_stub")
+            named[stub] = (cell.board_spec.reset_stub, [own])
+    for keys, (name, folders) in named.items():
+        try:
+            find_inside(folders, name)
+        except UsageError as error:
+            where = place(loaded.path, *keys[:4])
+            raise UsageError(
+                f"{error.where}: {error.what}", where=where, hint=error.hint
+            ) from error

@@ -39,8 +39,15 @@ def parse_share(value: object) -> object:
 
 Share = Annotated[float, BeforeValidator(parse_share), Field(ge=0)]
 Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
+SomeSize = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
 Address = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+# A line that is neither would be passed over, and nobody would miss the option.
+ConfigLine = Annotated[
+    str, Field(pattern=r"^(CONFIG_[A-Za-z0-9_]+=\S.*|# CONFIG_[A-Za-z0-9_]+ is not set)$")
+]
 
 
 class Model(BaseModel):
@@ -64,7 +71,7 @@ class Qemu(Model):
     binary: str
     machine: str
     cpu: str | None = None
-    memory: Size
+    memory: SomeSize
     cpus: int = Field(1, ge=1)
     icount: int | None = Field(
         None,
@@ -85,7 +92,7 @@ class Flash(Model):
     """The memory-mapped NOR flash: a QEMU pflash unit. Erased NOR reads 0xff."""
 
     base: Address
-    size: Size
+    size: SomeSize
     unit: int = Field(0, ge=0)
     aliases: list[Address] = Field([], description="where else the same flash shows")
 
@@ -127,7 +134,7 @@ class Board(Model):
         "machine", description="'reset': no power switch; a restart under -no-reboot ends the run"
     )
     tuxmake_arch: str | None = Field(None, description="overrides the architecture's")
-    config: list[str] = Field([], description="Kconfig lines that select this board")
+    config: list[ConfigLine] = Field([], description="Kconfig lines that select this board")
 
     @model_validator(mode="after")
     def _fits(self) -> Board:
@@ -145,6 +152,17 @@ class Board(Model):
             )
         if self.reset_stub and image == 0:
             raise ValueError("reset_stub and xipImage both begin at flash offset 0")
+        ram_end = self.ram_base + self.qemu.memory
+        if self.ram_base < end and self.flash.base < ram_end:
+            raise ValueError(
+                f"RAM {self.ram_base:#x}..{ram_end - 1:#x} overlaps the flash "
+                f"{self.flash.base:#x}..{end - 1:#x}"
+            )
+        if not self.ram_base <= self.data_base < ram_end:
+            raise ValueError(
+                f"data_phys_addr {self.data_base:#x} is outside the RAM "
+                f"{self.ram_base:#x}..{ram_end - 1:#x}"
+            )
         return self
 
     @property
@@ -197,7 +215,8 @@ class Provider(Model):
 
     @model_validator(mode="after")
     def _one(self) -> Provider:
-        if len(self.model_fields_set) != 1:
+        given = (self.debian, self.tarball, self.git, self.path)
+        if len(self.model_fields_set) != 1 or given.count(None) != len(given) - 1:
             raise ValueError("exactly one of debian, tarball, git and path is needed")
         return self
 
