@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from xipmatrix.build.config import render_fragment
 from xipmatrix.build.kconfig import dropped, evaluate, parse_config
+from xipmatrix.core.errors import UsageError
+from xipmatrix.core.files import project_dir
+from xipmatrix.matrix.load import load_matrix
 
 
 def test_parse_config() -> None:
@@ -62,3 +66,19 @@ def test_a_dropped_option_is_named_with_its_unmet_dependencies(tree: Path) -> No
 def test_an_option_no_kconfig_knows_is_dropped_without_a_culprit(tree: Path) -> None:
     (lost,) = dropped({"NO_SUCH": "y"}, {}, tree, "arm")
     assert lost.unmet == ()
+
+
+@pytest.mark.parametrize("line", ["CONFIG_VFP", "VFP=y", "# CONFIG_VFP is not sett", "vfp yes"])
+def test_a_line_that_kconfig_would_pass_over_is_refused(tmp_path: Path, line: str) -> None:
+    root = project_dir()
+    cell = load_matrix(root / "matrix.yaml", root / "templates").cells[0]
+    config = cell.config_spec.model_copy(update={"fragments": ["mine"]})
+    cell = cell.model_copy(update={"config_spec": config})
+    fragment = tmp_path / "arm" / "mine.config.j2"
+    fragment.parent.mkdir()
+    good = '# a comment\n\nCONFIG_A=y\nCONFIG_B="x"\n# CONFIG_C is not set\n'
+    fragment.write_text(good)
+    assert good in render_fragment(cell, "7.3.4", tmp_path, tmp_path)
+    fragment.write_text(f"{good}{line}\n")
+    with pytest.raises(UsageError, match=f"mine.config.j2: neither an option.*{line}"):
+        render_fragment(cell, "7.3.4", tmp_path, tmp_path)

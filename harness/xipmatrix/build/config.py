@@ -16,7 +16,7 @@ from ..core.errors import InfrastructureError, UsageError
 from ..core.evidence import CellFailure, Verdict
 from ..core.template import Templates
 from ..matrix.model import Cell
-from .kconfig import dropped, parse_config
+from .kconfig import dropped, is_fragment_line, parse_config
 from .toolchain import Toolchain
 
 
@@ -34,7 +34,8 @@ def render_fragment(
 ) -> str:
     """The Kconfig fragment of a cell: its config's fragments, then the board's lines.
 
-    Raises UsageError for a template that does not render.
+    Raises UsageError for a template that does not render, or to a line that is neither an
+    option nor a comment: Kconfig passes over it, and nobody would miss the option.
     """
     found = Templates([templates / cell.arch, templates / "generic"])
     values = {
@@ -44,10 +45,17 @@ def render_fragment(
         "board": cell.board_spec,
         "initramfs": str(initramfs),
     }
-    parts = [
-        f"# {name}\n" + found.render_file(f"{name}.config.j2", values)
-        for name in cell.config_spec.fragments
-    ]
+    parts = []
+    for name in cell.config_spec.fragments:
+        text = found.render_file(f"{name}.config.j2", values)
+        wrong = [line for line in text.splitlines() if not is_fragment_line(line)]
+        if wrong:
+            raise UsageError(
+                f"neither an option nor a comment: {wrong[0]!r}",
+                where=found.find(f"{name}.config.j2"),
+                hint="CONFIG_X=value and '# CONFIG_X is not set' are options",
+            )
+        parts.append(f"# {name}\n{text}")
     lines = "".join(f"{line}\n" for line in (*cell.board_spec.config, *extra))
     return "\n".join([*parts, f"# board {cell.board}\n{lines}"])
 

@@ -17,6 +17,17 @@ _SET = re.compile(r"^CONFIG_(\w+)=(.*)$")
 _UNSET = re.compile(r"^# CONFIG_(\w+) is not set$")
 
 
+def is_fragment_line(line: str) -> bool:
+    """Whether Kconfig understands `line` as it is meant: an option, a comment, or blank.
+
+    A comment that begins like an option which "is not set" must be one.
+    """
+    line = line.strip()
+    if _SET.match(line) or _UNSET.match(line) or not line:
+        return True
+    return line.startswith("#") and not line.startswith("# CONFIG_")
+
+
 def parse_config(text: str) -> dict[str, str]:
     """Options of a .config or fragment; one that "is not set" has the value ``n``."""
     found: dict[str, str] = {}
