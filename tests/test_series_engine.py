@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,17 @@ def test_native_and_foreign_kernels_get_nothing_and_stale_patches_go(tmp_path: P
     found = sources(write(tmp_path, series(applies=">=7.4")))
     plain = make_kernel(tmp_path / "plain.git", FILES)
     assert apply_all(found, plain)["toy"].state is State.NONE
+
+
+def test_several_that_write_the_same_patches_do_not_disturb_each_other(
+    tmp_path: Path, kernel: KernelTree
+) -> None:
+    found = sources(write(tmp_path, series()))
+    with ThreadPoolExecutor(4) as pool:
+        runs = [pool.submit(write_series, found, kernel, tmp_path / "out") for _ in range(12)]
+    assert {run.result()[0].state for run in runs} == {State.APPLIES}
+    assert len(list((tmp_path / "out" / "7.3" / "toy").iterdir())) == 3
+    assert [path.name for path in (tmp_path / "out" / "7.3").iterdir()] == ["toy"]
 
 
 @pytest.mark.parametrize("times", [0, 2])

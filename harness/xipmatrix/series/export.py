@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..core.errors import InfrastructureError
-from ..core.files import complete_dir, remove
+from ..core.files import complete_dir, locked, remove
 from ..core.git import IDENTITY, Repository
 from ..kernel import KernelTree
 from .engine import Applied, Source, State, apply_all, shown_ref
@@ -40,7 +40,11 @@ def format_series(source: Source, applied: Applied, kernel: KernelTree, place: P
     }
     repository = Repository(kernel.git_dir)
     branch = f"xipmatrix-{source.name}-{applied.tip[:12]}"
-    with complete_dir(place) as folder, shown_ref(repository, branch, applied.tip) as ref:
+    with (
+        locked(kernel.git_dir.parent / "series"),
+        complete_dir(place) as folder,
+        shown_ref(repository, branch, applied.tip) as ref,
+    ):
         repository.git(
             *("-c", "diff.algorithm=histogram"),
             *("format-patch", "--quiet", "--zero-commit", "--no-signature", "--full-index"),
