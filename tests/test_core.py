@@ -99,6 +99,16 @@ def test_complete_dir_is_there_only_when_done(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["place"]
 
 
+def test_what_a_killed_run_left_of_a_folder_goes_when_it_is_made_again(tmp_path: Path) -> None:
+    other = tmp_path / ".partial-place-two-abcd1234"
+    for folder in (tmp_path / ".partial-place-a_c0efgh", other):
+        folder.mkdir()
+        (folder / "half").write_text("x")
+    with complete_dir(tmp_path / "place"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, "place"]
+
+
 def test_write_atomic_keeps_the_old_file_when_the_disk_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ into it, so that a killed run leaves nothing half-written that looks done.
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -23,6 +24,7 @@ from .errors import UsageError
 
 Say = Callable[[str], None]
 TEMPORARY = ".partial-"
+_RANDOM = "[a-z0-9_]" * 8  # what mkdtemp() appends
 
 
 def quiet(_message: str) -> None:
@@ -74,9 +76,12 @@ def write_json(path: Path, value: Any) -> None:
 def complete_dir(place: Path) -> Iterator[Path]:
     """Yield an empty folder that becomes `place` only if the block succeeds.
 
-    What stood at `place` is replaced. The caller holds a lock on `place`.
+    What stood at `place` is replaced. The caller holds a lock on `place`: whatever a killed
+    run left half-made of it is nobody's any more, and goes.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
+    for stale in place.parent.glob(f"{TEMPORARY}{glob.escape(place.name)}-{_RANDOM}"):
+        remove(stale)
     work = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{place.name}-", dir=place.parent))
     work.chmod(0o755)
     try:

@@ -10,7 +10,6 @@ from ..core import run
 from ..core.files import Say, complete_dir, locked, remove
 from ..core.git import Repository
 from ..core.progress import names_full_disk
-from .places import sweep
 
 _TREE = "linux"
 _INDEX = "index"
@@ -31,7 +30,6 @@ def checkout(kernel_git_dir: Path, commit: str, cache: Path, say: Say) -> Path:
             if _is_clean(repository, place):
                 return place / _TREE
             say("the source folder was changed by hand: making it anew")
-        sweep(place)
         with complete_dir(place) as work:
             (work / _REPOSITORY).write_text(str(kernel_git_dir))
             sibling = _sibling(repository, place)

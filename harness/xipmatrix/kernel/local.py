@@ -23,7 +23,7 @@ from ..core.files import Say, complete_dir, key_of, locked
 from ..core.git import Repository
 from ..core.progress import Throttle, megabytes, run_watched
 from ..matrix.model import Git
-from .places import SOURCE_DATE, sweep
+from .places import SOURCE_DATE
 from .tree import release_of_folder
 
 # Safe to leave the user's configuration on: it holds safe.directory, proxies, credentials.
@@ -275,7 +275,6 @@ def _ours(
     place = kernels / f"own-{key_of(str(source), user is not None, object_format)}"
     with locked(place, say, f"a copy of {source}"):
         if not place.exists():
-            sweep(place)
             with complete_dir(place) as work:
                 Repository.create(work / "git", object_format=object_format)
         ours = Repository(place / "git")

@@ -17,7 +17,7 @@ from .apt import Apt
 from .archive import import_tar, unpack_deb, unpack_tarball
 from .download import fetch_tarball
 from .local import from_folder, from_repository
-from .places import SOURCE_DATE, sweep
+from .places import SOURCE_DATE
 from .tree import release_of_commit
 
 BASE = "refs/heads/base"
@@ -95,7 +95,6 @@ def _import(place: Path, command: str, identity: str, origin: str, say: Say) -> 
     """Fill `place` with the repository of an archive, unless that was done before."""
     with locked(place, say, identity):
         if not place.exists():
-            sweep(place)
             with complete_dir(place) as work:
                 repository = Repository.create(work / "git")
                 tree = import_tar(command, repository, say)
