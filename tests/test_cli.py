@@ -164,6 +164,30 @@ def test_schemas_are_json_schema(home: dict[str, str]) -> None:
         assert schema["properties"]
 
 
+def test_bash_completes_with_the_script(home: dict[str, str], tmp_path: Path) -> None:
+    program = tmp_path / "xipmatrix"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m xipmatrix "$@"\n')
+    program.chmod(0o755)
+    # What bash sets when it calls the function that the script registers.
+    typed = f"""
+        compopt() {{ :; }}
+        complete -p xipmatrix
+        COMP_WORDS=({program} build --until b) COMP_CWORD=3
+        _xipmatrix_completion {program}
+        echo "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(
+        ["bash", "-c", cli("completion", "bash", env=home).stdout + typed],
+        env=home,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    registered, offered = done.stdout.splitlines()
+    assert registered.endswith("-F _xipmatrix_completion xipmatrix")
+    assert offered == "build boot"
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_completes(shell: str, home: dict[str, str]) -> None:
     assert "_XIPMATRIX_COMPLETE" in cli("completion", shell, env=home).stdout

@@ -126,6 +126,14 @@ def test_it_sets_up_once(project: Project) -> None:
     assert project.notes("-m pip") == []
 
 
+def test_completing_a_word_sets_nothing_up(project: Project) -> None:
+    done = project.start(_XIPMATRIX_COMPLETE="bash_complete")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert project.notes("-m") == []
+    project.start("list")
+    assert project.start(_XIPMATRIX_COMPLETE="bash_complete").stdout.startswith("cli:")
+
+
 def test_it_works_through_a_link_and_from_elsewhere(project: Project, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(project.folder / "xipmatrix")
     done = subprocess.run(
