@@ -232,5 +232,6 @@ def test_firmware_command_lines_need_a_kernel_file(tmp_path: Path) -> None:
 
 def test_by_hand(tmp_path: Path) -> None:
     args = qemu.interactive_args(board(), tmp_path / "f", bootargs="", work=tmp_path, gdb=True)
-    assert args[-4:] == ["-serial", "mon:stdio", "-s", "-S"]
+    assert args[-5:] == ["-serial", "mon:stdio", "-gdb", "tcp:127.0.0.1:1234", "-S"]
+    assert "-s" not in args  # would listen on every address
     assert "-kernel" not in args

@@ -101,10 +101,12 @@ def interactive_args(
 ) -> list[str]:
     """QEMU with its console on the user's terminal (Ctrl-A X ends it).
 
-    With `gdb` it waits, stopped, for a debugger on TCP port 1234.
+    With `gdb` it waits, stopped, for a debugger on TCP port 1234 of this machine alone:
+    QEMU's -s would listen on every address.
     """
     args = boot_args(board, flash, bootargs=bootargs, work=work)
-    return [*args, "-serial", "mon:stdio", *(["-s", "-S"] if gdb else [])]
+    stub = ["-gdb", "tcp:127.0.0.1:1234", "-S"] if gdb else []
+    return [*args, "-serial", "mon:stdio", *stub]
 
 
 def run_interactive(
