@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
+from ruamel.yaml import YAML
 
 COMMANDS = ["list", "build", "boot", "series", "show", "doctor", "clean", "schema", "completion"]
 
@@ -157,11 +159,29 @@ def test_a_read_only_state_is_infrastructure(home: dict[str, str], tmp_path: Pat
     assert str(blocked) in done.stderr or "not installed" in done.stderr
 
 
-def test_schemas_are_json_schema(home: dict[str, str]) -> None:
-    for which in ("matrix", "arch", "series"):
-        schema = json.loads(cli("schema", "--for", which, env=home).stdout)
-        assert schema["type"] == "object"
-        assert schema["properties"]
+@pytest.mark.parametrize(
+    ("which", "files", "wrong"),
+    [
+        ("matrix", "matrix.yaml", {"boards": {"arm": {"virt": {"ram_base": "64X"}}}}),
+        ("arch", "templates/*/arch.yaml", {"kernel_virtual_base": -1}),
+        ("series", "templates/*/series.yaml", {"patches": [{"subject": "s"}]}),
+    ],
+)
+def test_schemas_take_our_own_files_and_no_others(
+    which: str, files: str, wrong: dict[str, object], home: dict[str, str]
+) -> None:
+    schema = json.loads(cli("schema", "--for", which, env=home).stdout)
+    Draft202012Validator.check_schema(schema)
+    validator = Draft202012Validator(schema)
+    found = sorted(Path(__file__).parents[1].glob(files))
+    assert found
+    for path in found:
+        # As an editor sees it: JSON has no dates.
+        data = json.loads(json.dumps(YAML(typ="safe").load(path), default=str))
+        assert [error.message for error in validator.iter_errors(data)] == []
+        (first,) = wrong
+        said = [error.json_path for error in validator.iter_errors({**data, **wrong})]
+        assert any(place.startswith(f"$.{first}") for place in said)
 
 
 def test_bash_completes_with_the_script(home: dict[str, str], tmp_path: Path) -> None:

@@ -12,7 +12,14 @@ from datetime import date
 from typing import Annotated, Literal
 
 from packaging.version import InvalidVersion, Version
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
@@ -37,10 +44,18 @@ def parse_share(value: object) -> object:
     return value
 
 
-Share = Annotated[float, BeforeValidator(parse_share), Field(ge=0)]
-Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
-SomeSize = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
-Address = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
+def _written(kind: str, pattern: str, least: int = 0) -> WithJsonSchema:
+    """What an editor may see: JSON Schema knows nothing of parse_size() and parse_share()."""
+    text = {"type": "string", "pattern": rf"^\s*{pattern}\s*$"}
+    return WithJsonSchema({"anyOf": [{"type": kind, "minimum": least}, text]})
+
+
+_SIZE = r"(0x[0-9a-fA-F]+|[0-9]+)[KMG]?"
+_SHARE = r"[0-9]+(\.[0-9]+)?\s*%"
+Share = Annotated[float, BeforeValidator(parse_share), Field(ge=0), _written("number", _SHARE)]
+Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0), _written("integer", _SIZE)]
+SomeSize = Annotated[int, BeforeValidator(parse_size), Field(gt=0), _written("integer", _SIZE, 1)]
+Address = Annotated[int, BeforeValidator(parse_size), Field(ge=0), _written("integer", _SIZE)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
