@@ -247,6 +247,21 @@ def test_clean_removes_what_it_says_and_no_more(home: dict[str, str], tmp_path: 
     assert not state.exists()
 
 
+def test_a_full_disk_says_which_it_may_be(home: dict[str, str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "xipmatrix", "list"],
+            env=home,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 3
+    assert f"{home['XIPMATRIX_STATE']} or what the output goes to: the disk is full" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_fault_of_our_own_is_a_line_and_a_file(home: dict[str, str], tmp_path: Path) -> None:
     script = (
         "from xipmatrix import cli\n"

@@ -24,7 +24,7 @@ from ..core.errors import (
     EXIT_USAGE,
     XipmatrixError,
 )
-from ..core.files import state_dir, write_atomic
+from ..core.files import cache_dir, state_dir, write_atomic
 
 _COMMANDS = {
     "list": ("inspect", "List the cells of the matrix."),
@@ -112,11 +112,13 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(0)
     except OSError as error:
-        what = "the disk is full" if error.errno == errno.ENOSPC else str(error.strerror or error)
-        where = f"{error.filename}: " if error.filename else ""
-        print(
-            f"xipmatrix: {where}{what}\n  hint: xipmatrix doctor, xipmatrix clean", file=sys.stderr
-        )
+        full = error.errno == errno.ENOSPC
+        what = "the disk is full" if full else str(error.strerror or error)
+        # A write that fails does not say where: these are the places that we write to.
+        places = f"{cache_dir()}, {state_dir()} or what the output goes to"
+        where = str(error.filename or (places if full else ""))
+        said = f"{where}: {what}" if where else what
+        print(f"xipmatrix: {said}\n  hint: xipmatrix doctor, xipmatrix clean", file=sys.stderr)
         sys.exit(EXIT_INFRASTRUCTURE)
     except Exception as error:  # a fault of our own: said in a line, kept for the report
         run.stop_all()
