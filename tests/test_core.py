@@ -63,13 +63,16 @@ def test_a_timeout_ends_the_whole_process_group(tmp_path: Path) -> None:
     wait_until_gone(int(child.read_text()))
 
 
-def test_a_whole_process_tree_dies_with_us_even_after_kill_9(tmp_path: Path) -> None:
+@pytest.mark.parametrize("told", [True, False])
+def test_a_whole_process_tree_dies_with_us_even_after_kill_9(tmp_path: Path, told: bool) -> None:
     mark = tmp_path / "pids"
     # As tuxmake and make: the child goes at its death signal and leaves a grandchild behind.
     tree = f"(trap '' TERM; sleep 1000) & echo $$ $! > {mark}.tmp; mv {mark}.tmp {mark}; wait"
     script = (
         "from xipmatrix.core import run\n"
         "run.run(['true'])\n"
+        # Untold is what the watchdog is where we die right after the start.
+        f"if not {told}: run._tell_watchdog = lambda *words: None\n"
         f"run.run(['sh', '-c', {tree!r}], death_signal='TERM')\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", script])

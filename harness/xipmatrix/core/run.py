@@ -5,13 +5,15 @@ Every child runs in a session of its own, so that a whole process tree can be
 ended. ``stop_all`` ends what is left on Ctrl-C. After ``kill -9`` of us two others
 do: PR_SET_PDEATHSIG (through util-linux ``setpriv``) reaches the child itself, and
 a watchdog that sees our end of its pipe close kills the child's whole process
-group, since the compilers below it carry no death signal.
+group, since the compilers below it carry no death signal, and whoever else bears
+our mark: we may die between starting a child and telling the watchdog.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shlex
 import shutil
 import signal
@@ -39,7 +41,19 @@ while read -r sign group; do
     fi
 done
 for one in $live; do kill -KILL "-$one"; done 2>/dev/null
+# What was started just before we died, or has left its group, bears our mark. A process that
+# is found may have started another one meanwhile: hence again, until there is none.
+for again in 1 2 3 4 5 6 7 8 9; do
+    found=$(grep -lzsxF "$1" /proc/[0-9]*/environ)
+    [ -n "$found" ] || break
+    for one in $found; do
+        one=${one#/proc/}
+        kill -KILL "${one%/environ}"
+    done 2>/dev/null
+done
 """
+# In the environment of every child, and thereby of theirs.
+_MARK = ("XIPMATRIX_OWNER", secrets.token_hex(16))
 
 _live: set[Process] = set()
 _watchdog: Process | None = None
@@ -106,7 +120,7 @@ def start(
         process = subprocess.Popen(
             ["setpriv", "--pdeathsig", death_signal, "--", *words],
             cwd=cwd,
-            env={**os.environ, **(env or {})},
+            env={**os.environ, **(env or {}), _MARK[0]: _MARK[1]},
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
@@ -128,7 +142,7 @@ def _tell_watchdog(sign: str, process: Process) -> None:
     global _watchdog
     if _watchdog is None:
         _watchdog = subprocess.Popen(
-            ["sh", "-c", _WATCHDOG],
+            ["sh", "-c", _WATCHDOG, "watchdog", "=".join(_MARK)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
