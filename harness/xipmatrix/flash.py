@@ -23,6 +23,9 @@ ERASED = 0xFF
 _FILL = bytes([ERASED]) * (1 << 20)
 
 
+FLASH_IMAGE = "flash.img"
+
+
 @dataclass(frozen=True)
 class Part:
     """What lies in flash: its offset from the flash's base and its size, in bytes."""
@@ -74,7 +77,7 @@ def make_flash(
         blob = pack_tree(board, device_tree or dump_tree(board, out), bootargs, out)
         pieces.append(("device tree", board.device_tree.offset, blob.read_bytes()))
     pieces.append(("xipImage", board.xip_phys_addr - board.flash.base, xip_image.read_bytes()))
-    path = out / "flash.img"
+    path = out / FLASH_IMAGE
     return FlashImage(path, write_image(path, board.flash.size, pieces), board.flash.size)
 
 

@@ -114,9 +114,8 @@ class Pipeline:
     def run_cell(self, cell: Cell) -> CellResult:
         """All stages of one cell, up to the one that is wanted. Raises KeyboardInterrupt only."""
         result = CellResult.of(cell, self.options.arguments)
-        folder = self.run.cell_folder(cell)
         try:
-            self._stages_of(cell, result, folder)
+            self._stages_of(cell, result, self.run.cell_folder(cell))
         except CellFailure as failure:
             result.verdict, result.reason = failure.verdict, failure.reason
             result.log = failure.log or result.log
@@ -124,11 +123,17 @@ class Pipeline:
             result.verdict, result.hint = Verdict.INFRASTRUCTURE, error.hint
             result.reason = f"{error.where}: {error.what}" if error.where else error.what
         except OSError as error:
-            result.verdict = Verdict.INFRASTRUCTURE
-            full = error.errno == errno.ENOSPC
-            result.reason = "the disk is full" if full else str(error)
-            result.hint = "xipmatrix clean; XIPMATRIX_CACHE moves the cache" if full else ""
-        self.run.save(cell, result)
+            _no_disk(result, error)
+        try:
+            self.run.save(cell, result)
+        except XipmatrixError as error:  # told all the same, with those of the other cells
+            result.verdict, result.reason, result.hint = (
+                Verdict.INFRASTRUCTURE,
+                f"the result cannot be kept: {error.where}: {error.what}",
+                error.hint,
+            )
+        except OSError as error:
+            _no_disk(result, error)
         self.tell(cell.id, str(result.verdict or f"done until {self.options.until}"), "")
         return result
 
@@ -453,6 +458,13 @@ class Pipeline:
     def _boot_templates(self, cell: Cell) -> str:
         stub = cell.board_spec.reset_stub
         return (self.templates / cell.arch / stub).read_text() if stub else ""
+
+
+def _no_disk(result: CellResult, error: OSError) -> None:
+    result.verdict = Verdict.INFRASTRUCTURE
+    full = error.errno == errno.ENOSPC
+    result.reason = "the disk is full" if full else str(error)
+    result.hint = "xipmatrix clean; XIPMATRIX_CACHE and XIPMATRIX_STATE move things" if full else ""
 
 
 @functools.cache

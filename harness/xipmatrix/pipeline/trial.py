@@ -8,12 +8,14 @@ from pathlib import Path
 
 from ..build import toolchain
 from ..build.compile import Built
-from ..flash import FlashImage, make_flash
+from ..flash import FLASH_IMAGE, FlashImage, make_flash
 from ..machine import protocol
 from ..machine.boot import boot
 from ..machine.console import Limits
 from ..machine.result import BootResult
 from ..matrix.model import Cell
+
+_FLASH = "flash"
 
 
 def boot_once(
@@ -32,8 +34,8 @@ def boot_once(
     """
     extra_args = f"{protocol.HOLD_OPTION} {extra_args}".strip()
     challenge, bootargs = challenged(cell, extra_args)
-    flash = cell_flash(cell, built, bootargs, folder, templates)
     try:
+        flash = cell_flash(cell, built, bootargs, folder, templates)
         return boot(
             cell.board_spec,
             flash.path,
@@ -44,7 +46,7 @@ def boot_once(
         )
     finally:
         # As large as the flash, and made again from the build in a moment.
-        flash.path.unlink(missing_ok=True)
+        (folder / _FLASH / FLASH_IMAGE).unlink(missing_ok=True)
 
 
 def forget_dumps(seen: BootResult) -> None:
@@ -63,7 +65,7 @@ def cell_flash(
         built.image,
         built.device_tree,
         bootargs,
-        folder / "flash",
+        folder / _FLASH,
         prefix=toolchain.of_cell(cell).prefix,
         templates=templates,
     )
