@@ -27,6 +27,7 @@ ROOMS = [
     "history",
     "pipeline",
     "schedule",
+    "bisect",
     "report",
     "cli",
     "__main__",

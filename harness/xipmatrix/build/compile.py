@@ -59,18 +59,23 @@ def build_kernel(
     ccache: bool,
     target: str = "xipkernel",
     initramfs: Path | None = None,
+    objects: Path | None = None,
 ) -> None:
     """Build `target` of `source` into `folder`, which then holds the names of :class:`Built`.
 
     `initramfs` takes the place of the configuration's archive. `folder` is ours, and empty
     but for what build_modules() left; metadata.json, build.log and reproducer.sh are tuxmake's.
+    `objects` (see :class:`place.BuildPlace`) is kept; without it, `folder` has its own for a while.
     Raises CellFailure(build-failed) with the first relevant error,
     CellFailure(config-dropped) when tuxmake finds no XIP kernel configured, and
     InfrastructureError for faults of our own (disk full, time-out).
     """
-    objects = folder / "objects"
+    kept = objects is not None
+    objects = objects or folder / "objects"
     output = folder / "tuxmake"
     objects.mkdir(exist_ok=True)
+    if kept and initramfs is None:
+        (objects / ".config").unlink(missing_ok=True)  # tuxmake would take it for this one
     device_tree = cell.board_spec.device_tree
     named_tree = device_tree is not None and device_tree.source != "qemu"
     command = [
@@ -105,18 +110,30 @@ def build_kernel(
     if not done.ok or statuses.get(target) != "PASS":
         raise CellFailure(Verdict.BUILD_FAILED, first_error(text, done.output), log=str(log))
     _keep(cell, objects, folder, target)
+    if not kept:
+        _drop_unless_kept(objects)
 
 
 def build_modules(
-    source: Path, toolchain: Toolchain, config: Path, folder: Path, *, jobs: int, timeout: float
+    source: Path,
+    toolchain: Toolchain,
+    config: Path,
+    folder: Path,
+    *,
+    jobs: int,
+    timeout: float,
+    objects: Path | None = None,
 ) -> list[Path]:
     """Build the modules of `config` before the kernel that shall carry them: `folder`/modules.
 
-    Each file has its module's name. What was compiled stays in `folder`/objects for
-    build_kernel(). Raises CellFailure(build-failed), also where there is no module.
+    Each file has its module's name. What was compiled stays in `objects`, by default
+    `folder`/objects, for build_kernel(). Raises CellFailure(build-failed), also where
+    there is no module.
     """
-    objects, log = folder / "objects", folder / "modules.log"
-    objects.mkdir()
+    objects, log = objects or folder / "objects", folder / "modules.log"
+    objects.mkdir(exist_ok=True)
+    for path in objects.rglob("*.ko"):  # of another commit: it may have fewer
+        path.unlink()
     shutil.copy(config, objects / ".config")
     done = run.run(
         [
@@ -160,7 +177,7 @@ def first_error(log: str, otherwise: str) -> str:
 
 
 def _keep(cell: Cell, objects: Path, folder: Path, target: str) -> None:
-    """Move what later stages need out of the object tree, and drop the rest."""
+    """Move what later stages need out of the object tree, so that none of it is ever stale."""
     arch = cell.arch_spec
     wanted = {"vmlinux": objects / "vmlinux", "config": objects / ".config"}
     if target == "xipkernel":
@@ -176,7 +193,6 @@ def _keep(cell: Cell, objects: Path, folder: Path, target: str) -> None:
         shutil.move(path, folder / name)
     shutil.copy(objects / "System.map", folder / "System.map")
     keep_linker_scripts(objects, arch.kernel_arch, folder)
-    _drop_unless_kept(objects)
 
 
 def _drop_unless_kept(objects: Path) -> None:

@@ -30,6 +30,7 @@ _COMMANDS = {
     "list": ("inspect", "List the cells of the matrix."),
     "build": ("build", "Build, boot and prove cells: all stages."),
     "boot": ("boot", "Boot a cell's built kernel again, or use its console or gdb."),
+    "bisect": ("bisect", "Find the commit of your own tree that broke a cell."),
     "series": ("series", "Write the patch series that the templates render."),
     "show": ("inspect", "Show the evidence and paths of a cell's last result."),
     "runs": ("runs", "List the stored runs, or check the store."),

@@ -136,10 +136,14 @@ def cell_filters(command: F) -> F:
 
 def _arguments(matrix_file: Path, kernel: Sequence[str]) -> str:
     own = [text for text in kernel if is_path(text)]
-    words = [word for text in own for word in ("--kernel", text)]
-    if matrix_file.resolve() != project_dir() / "matrix.yaml":
-        words += ["--matrix", str(matrix_file)]
-    return shlex.join(words)
+    words = shlex.join([word for text in own for word in ("--kernel", text)])
+    return " ".join(filter(None, (words, matrix_arguments(matrix_file))))
+
+
+def matrix_arguments(matrix_file: Path) -> str:
+    """What chooses this matrix again; empty for this checkout's."""
+    own = matrix_file.resolve() != project_dir() / "matrix.yaml"
+    return shlex.join(["--matrix", str(matrix_file)]) if own else ""
 
 
 def is_path(text: str) -> bool:

@@ -57,8 +57,8 @@ Old runs alone: xipmatrix prune.""",
 def clean_command(everything: bool, dry_run: bool) -> None:
     """Remove caches.
 
-    Without options: built stages, source folders (they are made again in seconds) and
-    half-made folders go; kernels' repositories and runs stay.
+    Without options: built stages, source folders (they are made again in seconds), what
+    bisecting builds in, and half-made folders go; kernels' repositories and runs stay.
     """
     cache = cache_dir()
     gone: list[Path] = []
@@ -66,7 +66,7 @@ def clean_command(everything: bool, dry_run: bool) -> None:
         gone = [cache, state_dir()]
     else:
         half_made = [*cache.glob("*/.partial-*"), *cache.glob("kernels/*/.partial-*")]
-        gone = [cache / "stages", cache / "sources", *half_made]
+        gone = [cache / "stages", cache / "sources", cache / "bisect", *half_made]
     for path in gone:
         if path.exists():
             click.echo(f"{'would remove' if dry_run else 'removing'} {path}")

@@ -11,8 +11,8 @@ from ..core.files import Say, complete_dir, locked, remove
 from ..core.git import Repository
 from ..core.progress import names_full_disk
 
-_TREE = "linux"
-_INDEX = "index"
+TREE = "linux"
+INDEX = "index"
 _REPOSITORY = "repository"
 
 
@@ -28,38 +28,39 @@ def checkout(kernel_git_dir: Path, commit: str, cache: Path, say: Say) -> Path:
     with names_full_disk(cache), locked(place, say, "this kernel's source folder"):
         if place.exists():
             if _is_clean(repository, place):
-                return place / _TREE
+                return place / TREE
             say("the source folder was changed by hand: making it anew")
         with complete_dir(place) as work:
             (work / _REPOSITORY).write_text(str(kernel_git_dir))
             sibling = _sibling(repository, place)
             if sibling is not None and _linked(sibling, work):
                 say("checking out the source: what changed")
-                repository.git("read-tree", "--reset", "-u", commit, env=_worktree(work))
+                repository.git("read-tree", "--reset", "-u", commit, env=worktree(work))
             else:
                 say("checking out the source")
-                (work / _TREE).mkdir()
-                repository.git("read-tree", commit, env=_worktree(work))
-                repository.git("checkout-index", "-a", "-u", env=_worktree(work))
-    return place / _TREE
+                (work / TREE).mkdir()
+                repository.git("read-tree", commit, env=worktree(work))
+                repository.git("checkout-index", "-a", "-u", env=worktree(work))
+    return place / TREE
 
 
 def _linked(sibling: Path, work: Path) -> bool:
     """Make `work` a hard-linked copy of `sibling`; False where the disk knows no such links."""
-    if not run.run(["cp", "-al", sibling / _TREE, work / _TREE]).ok:
-        remove(work / _TREE)
+    if not run.run(["cp", "-al", sibling / TREE, work / TREE]).ok:
+        remove(work / TREE)
         return False
-    shutil.copyfile(sibling / _INDEX, work / _INDEX)
+    shutil.copyfile(sibling / INDEX, work / INDEX)
     return True
 
 
-def _worktree(place: Path) -> dict[str, str]:
-    return {"GIT_WORK_TREE": str(place / _TREE), "GIT_INDEX_FILE": str(place / _INDEX)}
+def worktree(place: Path) -> dict[str, str]:
+    """The environment in which git takes `place` for its work tree and index."""
+    return {"GIT_WORK_TREE": str(place / TREE), "GIT_INDEX_FILE": str(place / INDEX)}
 
 
 def _is_clean(repository: Repository, place: Path) -> bool:
     """Whether every file has the size and times it was written with: 0.2 s for a kernel."""
-    return repository.run("diff-files", "--quiet", env=_worktree(place)).ok
+    return repository.run("diff-files", "--quiet", env=worktree(place)).ok
 
 
 def _sibling(repository: Repository, place: Path) -> Path | None:

@@ -103,6 +103,13 @@ class LoadedMatrix:
             return {"known_reason": reason}
         return {"expected": known.verdict, "known_reason": known.reason}
 
+    def of_kernel(self, cell: Cell, kernel: str) -> Cell:
+        """`cell`, but of another kernel, with what is known of it there."""
+        data: dict[str, object] = {"kernel": kernel, "kernel_spec": self.kernels[kernel]}
+        moved = cell.model_copy(update={**data, "expected": ["pass"], "known_reason": ""})
+        known = self._known(moved.id)
+        return moved.model_copy(update=self._expectation(known)) if known else moved
+
     def select(self, wanted: Wanted) -> list[Cell]:
         """The cells asked for, in order.
 

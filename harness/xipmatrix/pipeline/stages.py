@@ -25,13 +25,14 @@ from ..build import compile as compiling
 from ..build import config as configuring
 from ..build import toolchain as toolchains
 from ..build.kconfig import parse_config
+from ..build.place import BuildPlace
 from ..build.toolchain import Toolchain
 from ..core.errors import InfrastructureError, XipmatrixError
 from ..core.evidence import CellFailure, Evidence, Verdict
 from ..core.files import Say, cache_dir, key_of, remove, write_json
 from ..core.git import Repository
 from ..image import static_evidence
-from ..kernel import KernelTree, checkout, obtain
+from ..kernel import KernelTree, checkout, move_to, obtain
 from ..machine.console import Limits
 from ..machine.init import SOURCE as INIT_SOURCE
 from ..machine.init import build_init
@@ -56,7 +57,8 @@ Tell = Callable[[str, str, str], None]
 class Options:
     """How a run is done. `jobs` is the number of compilers at a time.
 
-    `arguments` go into the command that reproduces a cell.
+    `arguments` go into the command that reproduces a cell. `place` is for one cell at a
+    time, over several kernels: what is built there is built incrementally.
     """
 
     jobs: int
@@ -66,6 +68,7 @@ class Options:
     silence_seconds: float | None = None
     boot_seconds: float | None = None
     arguments: str = ""
+    place: BuildPlace | None = None
 
 
 @dataclass(frozen=True)
@@ -270,6 +273,8 @@ class Pipeline:
     def source(self, cell: Cell, prepared: Prepared) -> Path:
         """The source folder that `cell` is built from: only to be read."""
         git_dir, tip = prepared.kernel.git_dir, prepared.tip(cell.arch)
+        if self.options.place is not None:
+            return move_to(git_dir, tip, self.options.place.source, self._say(cell))
         return checkout(git_dir, tip, self.cache, self._say(cell))
 
     # --- config and build ---------------------------------------------------------------
@@ -338,7 +343,7 @@ class Pipeline:
         device_tree = cell.board_spec.device_tree
         with_modules = "modules" in cell.config_spec.workload
 
-        def carrying(work: Path) -> Path:
+        def carrying(work: Path, objects: Path | None) -> Path:
             """The cell's archive with its modules, which are built first."""
             modules = compiling.build_modules(
                 source,
@@ -347,9 +352,25 @@ class Pipeline:
                 work,
                 jobs=self.options.jobs,
                 timeout=self.loaded.matrix.limits.build,
+                objects=objects,
             )
             archive = self.initramfs(cell, prepared, source, toolchain)
             return add_modules(source, archive, modules, work)
+
+        def compile_in(work: Path, objects: Path | None) -> None:
+            compiling.build_kernel(
+                cell,
+                source,
+                toolchain,
+                config.folder / "config",
+                work,
+                jobs=self.options.jobs,
+                timeout=self.loaded.matrix.limits.build,
+                ccache=self.options.ccache,
+                target=target,
+                initramfs=carrying(work, objects) if with_modules else None,
+                objects=objects,
+            )
 
         def make(work: Path) -> None:
             began = time.monotonic()
@@ -357,18 +378,10 @@ class Pipeline:
                 clock.waited = time.monotonic() - began
                 self.tell(cell.id, str(Stage.BUILD), "compiling")
                 try:
-                    compiling.build_kernel(
-                        cell,
-                        source,
-                        toolchain,
-                        config.folder / "config",
-                        work,
-                        jobs=self.options.jobs,
-                        timeout=self.loaded.matrix.limits.build,
-                        ccache=self.options.ccache,
-                        target=target,
-                        initramfs=carrying(work) if with_modules else None,
-                    )
+                    if self.options.place is None:
+                        compile_in(work, None)
+                    else:
+                        self.options.place.build(work, compile_in)
                 except (CellFailure, InfrastructureError) as error:
                     raise _with_kept_log(error, work, folder) from error
 

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A commit of the user's tree → the result of one cell: the pipeline's whole way."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .. import __version__
+from ..core.errors import UsageError
+from ..core.evidence import Verdict
+from ..core.files import key_of
+from ..kernel import from_argument
+from ..matrix.load import LoadedMatrix
+from ..matrix.model import Cell
+from ..pipeline import Options, Pipeline
+from ..result import CellResult
+from ..series.engine import GENERIC
+from ..store import Run
+
+Tell = Callable[[str, str, str], None]
+
+
+@dataclass(frozen=True)
+class CellJudge:
+    """Judges commits of the repository at `tree` by `cell`, whose own kernel does not matter.
+
+    `options` name a place to build in, which the caller has locked; logs and results of
+    each commit go below `folder`.
+    """
+
+    loaded: LoadedMatrix
+    templates: Path
+    cell: Cell
+    tree: Path
+    folder: Path
+    options: Options
+    tell: Tell
+
+    @property
+    def series(self) -> str:
+        """A key of the templates that the series is rendered from."""
+        files = {
+            str(path.relative_to(self.templates)): path.read_text()
+            for name in (GENERIC, self.cell.arch)
+            for path in sorted((self.templates / name).rglob("*"))
+            if path.is_file()
+        }
+        return key_of(files)
+
+    @property
+    def basis(self) -> str:
+        """All that verdicts depend on beside the commit, as far as a person may change it."""
+        data = self.cell.model_dump(exclude={"kernel", "kernel_spec"})
+        return key_of(self.series, data, __version__)
+
+    def __call__(self, commit: str) -> CellResult:
+        """Series, source, config, build, image, boot and verdict of one commit."""
+        tree = f"{self.tree}@{commit}"
+        try:
+            name, spec = from_argument(tree, self.loaded.matrix.kernels)
+        except UsageError as error:
+            # Linux has merged other projects with all their history.
+            result = CellResult.of(self.cell)
+            result.verdict, result.reason = Verdict.NOT_APPLICABLE, error.what
+            return result
+        short = name.replace(commit, commit[:12])
+        loaded = replace(self.loaded, extra_kernels={short: spec})
+        cell = loaded.of_kernel(self.cell, short)
+        own = shlex.join(["--kernel", f"{self.tree}@{commit[:12]}"])
+        words = " ".join(word for word in (own, self.options.arguments) if word)
+        pipeline = Pipeline(
+            loaded,
+            self.templates,
+            Run(self.folder / commit[:12]),
+            replace(self.options, arguments=words),
+            self.tell,
+        )
+        return pipeline.run_cell(cell)
