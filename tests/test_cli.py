@@ -13,7 +13,13 @@ import pytest
 from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
-COMMANDS = ["list", "build", "boot", "series", "show", "doctor", "clean", "schema", "completion"]
+from kernel_trees import fingerprint, git, make_repository
+
+COMMANDS = [
+    *("list", "build", "boot", "bisect", "series", "show", "doctor", "clean", "schema"),
+    "completion",
+]
+ENDS = ("--kernel", "/nowhere", "--good", "v1", "--bad", "v2")
 
 
 @pytest.fixture
@@ -106,6 +112,10 @@ def test_what_changes_nothing_loads_little(home: dict[str, str]) -> None:
         (["build", "--board", "virt,"], 2, "no name is given"),
         (["build", "--kernel", ""], 2, "no name is given"),
         (["series", "--arch", ""], 2, "no name is given"),
+        (["bisect", "7.3/arm/virt/tinny/gcc", *ENDS], 2, "unknown cell"),
+        (["bisect", "7.3/arm/*", *ENDS], 2, "cells: a search is about one"),
+        (["bisect", "7.3/arm/virt/tiny/gcc", *ENDS], 2, "/nowhere: no such folder"),
+        (["bisect", "7.3/arm/virt/tiny/gcc"], 2, "Missing option '--kernel'"),
         (["series", "--arch", "risc"], 2, "unknown series 'risc'"),
         (["completion", "tcsh"], 2, "tcsh"),
     ],
@@ -219,7 +229,36 @@ def test_completion_completes(shell: str, home: dict[str, str]) -> None:
             "COMP_CWORD": "1",
         }
     )
-    assert done.stdout == "plain,build\nplain,boot\n"
+    assert done.stdout == "plain,build\nplain,boot\nplain,bisect\n"
+
+
+def test_a_bisect_with_a_wrong_ref_names_near_ones(home: dict[str, str], tmp_path: Path) -> None:
+    tree = make_repository(tmp_path / "linux")
+    words = ("7.3/arm/virt/tiny/gcc", "--kernel", str(tree), "--good", "v7.4", "--bad", "main")
+    done = cli("bisect", *words, env=home)
+    assert done.returncode == 2
+    assert "there is no commit 'v7.4'" in done.stderr
+    assert "did you mean v7.3" in done.stderr
+
+
+def test_a_bad_end_that_no_series_is_for_is_judged_and_the_log_kept(
+    home: dict[str, str], tmp_path: Path
+) -> None:
+    tree = make_repository(tmp_path / "linux")  # no riscv in it: not-applicable
+    git(tree, "commit", "-q", "--allow-empty", "-m", "second")
+    before = fingerprint(tree)
+    words = ("7.3/riscv/virt/tiny/gcc", "--kernel", str(tree), "--good", "v7.3", "--bad", "main")
+    done = cli("bisect", *words, env=home)
+    if "not installed" in done.stderr:
+        pytest.skip("takes the packages of riscv")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "the good end v7.3" in done.stderr
+    assert "is bad: series-conflict" in done.stderr
+    assert cli("bisect", *words, "--log", env=home).returncode == 0
+    again = cli("bisect", *words, env=home)
+    assert again.stdout.count(": known") == 2
+    assert cli("bisect", *words, "--restart", env=home).stdout.count(": known") == 0
+    assert fingerprint(tree) == before
 
 
 def test_clean_removes_what_it_says_and_no_more(home: dict[str, str], tmp_path: Path) -> None:
@@ -227,6 +266,7 @@ def test_clean_removes_what_it_says_and_no_more(home: dict[str, str], tmp_path: 
     for folder in (
         cache / "stages" / "build" / "key",
         cache / "sources" / "0123",
+        cache / "bisect" / "0123",
         cache / "kernels" / "one" / "git",
         cache / "kernels" / ".partial-two",
         state / "runs" / "20260101T000000-1",
@@ -238,6 +278,7 @@ def test_clean_removes_what_it_says_and_no_more(home: dict[str, str], tmp_path: 
     assert cli("clean", env=home).returncode == 0
     assert not (cache / "stages").exists()
     assert not (cache / "sources").exists()
+    assert not (cache / "bisect").exists()
     assert not (cache / "kernels" / ".partial-two").exists()
     assert (cache / "kernels" / "one" / "git").exists()
     cli("prune", "--keep", "1", env=home)
