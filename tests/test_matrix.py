@@ -342,3 +342,11 @@ def test_the_projects_own_matrix_holds_together() -> None:
     assert ids(loaded) == ["7.3/arm/virt/tiny/gcc", "7.3/riscv/virt/tiny/gcc"]
     everything = ids(loaded, profile="nightly")
     assert len(everything) == len(set(everything)) == len(loaded.cells)
+
+
+def test_a_cell_moves_to_another_kernel_with_what_is_known_there(tmp_path: Path) -> None:
+    loaded = load(tmp_path, matrix())
+    (cell,) = loaded.select(Wanted(cells=("7.3/riscv/virt/tiny/gcc",)))
+    moved = loaded.of_kernel(cell, "6.12")
+    assert moved == loaded.select(Wanted(cells=("6.12/riscv/virt/tiny/gcc",)))[0]
+    assert loaded.of_kernel(moved, "7.3") == cell

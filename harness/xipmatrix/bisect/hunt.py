@@ -66,7 +66,7 @@ def hunt(question: Question, judge: Judge, journal: Journal, search: Search, say
     found = hunter.search()
     candidates = tuple(search.show(commit) for commit in found)
     notes = hunter.verify_parents(candidates[0]) if len(candidates) == 1 else []
-    subjects = {commit: search.show(commit).subject for commit in hunter.steps}
+    subjects = {commit: search.subject(commit) for commit in hunter.steps}
     return Outcome(question, candidates, hunter.steps, subjects, search.log, notes)
 
 
@@ -84,7 +84,7 @@ class _Hunter:
         if known is not None:
             self.say(f"{what} {commit[:12]}: known")
             return known
-        self.say(f"{what} {commit[:12]} {self.git.show(commit).subject}")
+        self.say(f"{what} {commit[:12]} {self.git.subject(commit)}")
         result = self.judge(commit)
         if result.verdict is Verdict.INFRASTRUCTURE:
             hints = (result.hint, "the same command goes on from here")

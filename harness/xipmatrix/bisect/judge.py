@@ -12,7 +12,10 @@ from .. import __version__
 from ..core.errors import UsageError
 from ..core.evidence import Verdict
 from ..core.files import key_of
+from ..core.git import Repository
 from ..kernel import from_argument
+from ..kernel.local import UserRepository
+from ..kernel.tree import release_of_commit
 from ..matrix.load import LoadedMatrix
 from ..matrix.model import Cell
 from ..pipeline import Options, Pipeline
@@ -25,7 +28,7 @@ Tell = Callable[[str, str, str], None]
 
 @dataclass(frozen=True)
 class CellJudge:
-    """Judges commits of the repository at `tree` by `cell`, whose own kernel does not matter.
+    """Judges commits of the repository `user` by `cell`, whose own kernel does not matter.
 
     `options` name a place to build in, which the caller has locked; logs and results of
     each commit go below `folder`.
@@ -34,7 +37,7 @@ class CellJudge:
     loaded: LoadedMatrix
     templates: Path
     cell: Cell
-    tree: Path
+    user: UserRepository
     folder: Path
     options: Options
     tell: Tell
@@ -57,19 +60,22 @@ class CellJudge:
         return key_of(self.series, data, __version__)
 
     def __call__(self, commit: str) -> CellResult:
-        """Series, source, config, build, image, boot and verdict of one commit."""
-        tree = f"{self.tree}@{commit}"
+        """Series, source, config, build, image, boot and verdict of one commit.
+
+        Raises UsageError or InfrastructureError where the commit can no longer be read.
+        """
         try:
-            name, spec = from_argument(tree, self.loaded.matrix.kernels)
+            release_of_commit(Repository(self.user.common), commit, self.user.path)
         except UsageError as error:
             # Linux has merged other projects with all their history.
             result = CellResult.of(self.cell)
             result.verdict, result.reason = Verdict.NOT_APPLICABLE, error.what
             return result
+        name, spec = from_argument(f"{self.user.path}@{commit}", self.loaded.matrix.kernels)
         short = name.replace(commit, commit[:12])
         loaded = replace(self.loaded, extra_kernels={short: spec})
         cell = loaded.of_kernel(self.cell, short)
-        own = shlex.join(["--kernel", f"{self.tree}@{commit[:12]}"])
+        own = shlex.join(["--kernel", f"{self.user.path}@{commit[:12]}"])
         words = " ".join(word for word in (own, self.options.arguments) if word)
         pipeline = Pipeline(
             loaded,

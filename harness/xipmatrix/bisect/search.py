@@ -89,16 +89,19 @@ class Search:
         first = _FIRST.search(self.log)
         return (first[1],) if first else tuple(dict.fromkeys(_POSSIBLE.findall(self.log)))
 
+    def subject(self, commit: str) -> str:
+        """What `commit` says it does."""
+        return self._git.git("show", "-s", "--format=%s", commit)
+
     def show(self, commit: str) -> Candidate:
-        """`commit` for people."""
+        """`commit` for people; takes a while for one that changes much."""
         git = self._git.git
-        subject = git("show", "-s", "--format=%s", commit)
         parents = git("show", "-s", "--format=%P", commit).split()
         head = f"--format={_ENTRY}%n%n%w(0,4,4)%B"
         entry = git("show", "--no-color", "--date=iso", "--stat=71", "--first-parent", head, commit)
         # Lines of white space only, as %w makes of empty ones, are no good mail.
         tidy = "\n".join(line.rstrip() for line in entry.splitlines())
-        return Candidate(commit, subject, tuple(parents), tidy)
+        return Candidate(commit, self.subject(commit), tuple(parents), tidy)
 
     def ancestor(self, old: str, new: str) -> bool:
         """Whether `old` is `new`, or one of its ancestors."""

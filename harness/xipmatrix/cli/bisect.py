@@ -133,7 +133,7 @@ def bisect_command(
                 loaded,
                 templates_dir(),
                 cell,
-                question.tree,
+                user,
                 folder / "steps",
                 options,
                 progress,
