@@ -52,31 +52,33 @@ import json, pathlib, sys
 out = pathlib.Path(sys.argv[sys.argv.index("-o") + 1])
 out.mkdir()
 (out / "build.log").write_text({log!r})
-targets = {{"xipkernel": {{"status": {status!r}}}}}
+targets = {{"default": {{"status": {before!r}}}, "xipkernel": {{"status": {status!r}}}}}
 (out / "metadata.json").write_text(json.dumps({{"results": {{"targets": targets}}}}))
 sys.exit({code})
 """
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "log", "verdict"),
+    ("before", "status", "code", "log", "verdict"),
     [
         # The trap: skipped, and exit status 0 all the same.
-        ("SKIP", 0, "", Verdict.CONFIG_DROPPED),
-        ("FAIL", 1, "a.c:1:1: error: no\n", Verdict.BUILD_FAILED),
-        ("FAIL", 0, "a.c:1:1: error: no\n", Verdict.BUILD_FAILED),
-        ("PASS", 0, "", Verdict.BUILD_FAILED),  # says so, and left no image
+        ("PASS", "SKIP", 0, "", Verdict.CONFIG_DROPPED),
+        ("FAIL", "SKIP", 1, "a.c:1:1: error: no\n", Verdict.BUILD_FAILED),
+        ("PASS", "FAIL", 1, "a.c:1:1: error: no\n", Verdict.BUILD_FAILED),
+        ("PASS", "FAIL", 0, "a.c:1:1: error: no\n", Verdict.BUILD_FAILED),
+        ("PASS", "PASS", 0, "", Verdict.BUILD_FAILED),  # says so, and left no image
     ],
 )
 def test_neither_exit_status_nor_status_is_believed(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    before: str,
     status: str,
     code: int,
     log: str,
     verdict: Verdict,
 ) -> None:
-    build_with(tmp_path, monkeypatch, status, code, log)
+    build_with(tmp_path, monkeypatch, status, code, log, before)
     with pytest.raises(CellFailure) as caught:
         build(tmp_path)
     assert caught.value.verdict is verdict
@@ -92,12 +94,19 @@ def test_a_full_disk_in_a_build_is_ours(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def build_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: str, code: int, log: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    status: str,
+    code: int,
+    log: str,
+    before: str = "PASS",
 ) -> None:
     module = tmp_path / "modules" / "tuxmake"
     module.mkdir(parents=True)
     (module / "__init__.py").touch()
-    (module / "__main__.py").write_text(FAKE_TUXMAKE.format(status=status, code=code, log=log))
+    (module / "__main__.py").write_text(
+        FAKE_TUXMAKE.format(before=before, status=status, code=code, log=log)
+    )
     monkeypatch.setenv("PYTHONPATH", str(module.parent))
 
 

@@ -101,7 +101,8 @@ def build_kernel(
     if done.timed_out:
         raise InfrastructureError(f"the build took longer than {timeout:.0f} s", where=log)
     statuses = _statuses(output / "metadata.json")
-    if statuses.get(target) == "SKIP":
+    # It also skips what comes after a target that failed.
+    if statuses.get(target) == "SKIP" and "FAIL" not in statuses.values():
         raise CellFailure(
             Verdict.CONFIG_DROPPED,
             f"tuxmake skipped {target}: the .config has no CONFIG_XIP_KERNEL=y",
