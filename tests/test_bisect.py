@@ -482,6 +482,7 @@ def test_a_fault_without_evidence_is_told_by_its_reason(lab: Lab) -> None:
     lab.broken_at(7)
     lab.answers |= dict.fromkeys(lab.commits[7:], NO_BUILD)
     text = mail(lab.run(), series="s", command="x")
+    assert f"evidence not reached{'0':>30}{'2':>25}\n" in text
     assert "build-failed: init/main.c:3: error: no such thing\n" in text
 
 

@@ -100,7 +100,7 @@ class Search:
         head = f"--format={_ENTRY}%n%n%w(0,4,4)%B"
         entry = git("show", "--no-color", "--date=iso", "--stat=71", "--first-parent", head, commit)
         # Lines of white space only, as %w makes of empty ones, are no good mail.
-        tidy = "\n".join(line.rstrip() for line in entry.splitlines())
+        tidy = re.sub(r"\n{3,}", "\n\n", "\n".join(line.rstrip() for line in entry.splitlines()))
         return Candidate(commit, self.subject(commit), tuple(parents), tidy)
 
     def ancestor(self, old: str, new: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable
+from itertools import permutations
 
 from ..bisect import Candidate, Mark, Outcome, Step
 from ..bisect.marks import culprits
@@ -110,7 +111,7 @@ def _side_by_side(good: Step, bad: Step) -> str:
         ("commit", good.commit[:12], bad.commit[:12]),
         ("verdict", str(good.result.verdict), str(bad.result.verdict)),
     ]
-    rows += [row for row in _evidence_rows(good.result, bad.result) if row[1] != row[2]]
+    rows += _evidence_rows(good.result, bad.result)
     rows += [row for row in _figure_rows(good.result, bad.result) if row[1] != row[2]]
     return "\n".join(
         f"{name:{_NAME}}{left:>{_SIDE}}{right:>{_SIDE}}".rstrip() for name, left, right in rows
@@ -119,29 +120,27 @@ def _side_by_side(good: Step, bad: Step) -> str:
 
 def _evidence_rows(good: CellResult, bad: CellResult) -> Iterable[tuple[str, str, str]]:
     sides = [{one.name: one for one in side.evidence} for side in (good, bad)]
-    for name in dict.fromkeys([*sides[0], *sides[1]]):
-        left, right = (_state(side.get(name)) for side in sides)
-        yield name, left, right
+    for name in (name for name in sides[0] if name in sides[1]):
+        left, right = (_state(side[name]) for side in sides)
+        if left != right:
+            yield name, left, right
+    # What comes after the stage that failed is many names, and one fact.
+    left, right = (str(len(there - here)) for here, there in permutations(map(set, sides)))
+    if left != right:
+        yield "evidence not reached", left, right
 
 
-def _state(one: Evidence | None) -> str:
-    if one is None:
-        return "not reached"
+def _state(one: Evidence) -> str:
     return "holds" if one.holds else "look" if one.advisory else "FAILS"
 
 
 def _figure_rows(good: CellResult, bad: CellResult) -> Iterable[tuple[str, str, str]]:
-    for name in dict.fromkeys([*good.figures, *bad.figures]):
-        yield (
-            name.replace("_", " "),
-            _figure(good.figures.get(name)),
-            _figure(bad.figures.get(name)),
-        )
+    for name, value in good.figures.items():
+        if name in bad.figures:
+            yield name.replace("_", " "), _figure(value), _figure(bad.figures[name])
 
 
-def _figure(value: int | float | str | None) -> str:
-    if value is None:
-        return "-"
+def _figure(value: int | float | str) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value}"[:_SIDE]
 
 
