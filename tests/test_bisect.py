@@ -50,7 +50,12 @@ def result(verdict: Verdict, by: str = "patch-sites", reason: str = "") -> CellR
         stages=[StageRecord(Stage.BUILD, 12.0)],
         evidence=[] if early else held + (good if verdict is Verdict.PASS else failed),
         figures={"image_bytes": 1000 if verdict is Verdict.PASS else 1096},
-        versions={"compiler": "gcc 12.2.0", "xipmatrix": "0.1.0", "kernel": "7.3.4 (git)"},
+        versions={
+            "compiler": "gcc 12.2.0",
+            "xipmatrix": "0.1.0",
+            "series": "89abcdef",
+            "kernel": "7.3.4 (git)",
+        },
     )
 
 
@@ -159,6 +164,7 @@ def test_what_fails_otherwise_is_skipped_with_its_reason(lab: Lab) -> None:
         (BAD, NO_BUILD, Mark.SKIP, "build-failed: init/main.c:3: error"),
         (BAD, MOVED, Mark.SKIP, "series-conflict: patch 3 'arm: x', edit 1: setup.c: no match"),
         (BAD, result(Verdict.BOOT_PANIC), Mark.SKIP, "boot-panic"),
+        (BAD, result(Verdict.FLAKY), Mark.SKIP, "flaky"),
         (
             BAD,
             result(Verdict.IMAGE_INVALID, by="image-fits"),
@@ -456,7 +462,8 @@ def test_the_report_is_a_mail_with_all_that_is_needed(lab: Lab) -> None:
     assert "patch-sites FAILS: 17 sites in flash are patched\n    sites: 17\n" in text
     assert "at the good commit: no site in flash is patched" in text
     assert "compiler:    gcc 12.2.0" in text
-    assert "templates 0123456789abcdef" in text
+    assert "templates:   0123456789abcdef" in text
+    assert "bad series:  89abcdef" in text
     assert "--kernel /home/me/linux@x" in text
     assert command in text.replace(" \\\n   ", "")
     assert outcome.log.strip() in text

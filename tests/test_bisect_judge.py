@@ -17,6 +17,7 @@ from xipmatrix.core.files import project_dir
 from xipmatrix.kernel.local import find_repository
 from xipmatrix.matrix.load import Wanted, load_matrix
 from xipmatrix.pipeline import Options
+from xipmatrix.store import Store
 
 ROOT = project_dir()
 
@@ -31,10 +32,9 @@ def judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CellJudge:
     (cell,) = loaded.select(Wanted(cells=("7.3/riscv/virt/tiny/gcc",)))
     tree = make_repository(tmp_path / "linux")
     options = Options(jobs=1, place=BuildPlace(tmp_path / "place"))
-    steps = tmp_path / "steps"
     user = find_repository(tree)
     assert user is not None
-    return CellJudge(loaded, templates, cell, user, steps, options, lambda *words: None)
+    return CellJudge(loaded, templates, cell, user, Store(tmp_path), options, lambda *words: None)
 
 
 def test_a_series_that_does_not_fit_is_the_kernels_verdict(judge: CellJudge) -> None:
@@ -44,7 +44,7 @@ def test_a_series_that_does_not_fit_is_the_kernels_verdict(judge: CellJudge) -> 
     assert "arch/riscv/Kconfig" in result.reason
     assert result.cell == f"linux@{commit[:12]}/riscv/virt/tiny/gcc"
     assert result.arguments == f"--kernel {judge.user.path}@{commit[:12]}"
-    assert list(judge.folder.glob("*/cells/*/result.json"))
+    assert list(judge.store.runs_folder.glob("*/cells/*/result.json"))
 
 
 def test_a_commit_that_is_no_kernel_is_not_applicable(judge: CellJudge) -> None:

@@ -19,9 +19,9 @@ from ..kernel.tree import release_of_commit
 from ..matrix.load import LoadedMatrix
 from ..matrix.model import Cell
 from ..pipeline import Options, Pipeline
-from ..result import CellResult
+from ..result import CellResult, exit_code
 from ..series.engine import GENERIC
-from ..store import Run
+from ..store import Store
 
 Tell = Callable[[str, str, str], None]
 
@@ -30,15 +30,15 @@ Tell = Callable[[str, str, str], None]
 class CellJudge:
     """Judges commits of the repository `user` by `cell`, whose own kernel does not matter.
 
-    `options` name a place to build in, which the caller has locked; logs and results of
-    each commit go below `folder`.
+    `options` name a place to build in, which the caller has locked. `store` is the search's
+    own: its steps are no history of the matrix.
     """
 
     loaded: LoadedMatrix
     templates: Path
     cell: Cell
     user: UserRepository
-    folder: Path
+    store: Store
     options: Options
     tell: Tell
 
@@ -77,11 +77,8 @@ class CellJudge:
         cell = loaded.of_kernel(self.cell, short)
         own = shlex.join(["--kernel", f"{self.user.path}@{commit[:12]}"])
         words = " ".join(word for word in (own, self.options.arguments) if word)
-        pipeline = Pipeline(
-            loaded,
-            self.templates,
-            Run(self.folder / commit[:12]),
-            replace(self.options, arguments=words),
-            self.tell,
-        )
-        return pipeline.run_cell(cell)
+        run = self.store.new_run(f"xipmatrix bisect: {commit}")
+        options = replace(self.options, arguments=words)
+        result = Pipeline(loaded, self.templates, run, options, self.tell).run_cell(cell)
+        run.finish(exit_code([result]))
+        return result

@@ -93,6 +93,7 @@ def bisect_command(
     from ..pipeline import Options
     from ..report.bisect import mail
     from ..report.terminal import Progress, make_console
+    from ..store import Store
 
     loaded, _ = load(matrix_file, ())
     cells = loaded.select(Wanted(cells=(cell_id,)))
@@ -134,7 +135,7 @@ def bisect_command(
                 templates_dir(),
                 cell,
                 user,
-                folder / "steps",
+                Store(folder),
                 options,
                 progress,
             )

@@ -180,7 +180,9 @@ def _versions(good: CellResult, bad: CellResult, series: str) -> str:
     merged = {**good.versions, **bad.versions}
     rows = {
         "xipmatrix": merged.get("xipmatrix", ""),
-        "series": f"templates {series}",
+        "templates": series,
+        "good series": good.versions.get("series", ""),
+        "bad series": bad.versions.get("series", ""),
         "good kernel": good.versions.get("kernel", ""),
         "bad kernel": bad.versions.get("kernel", ""),
         "compiler": merged.get("compiler", ""),
