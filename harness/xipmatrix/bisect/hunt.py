@@ -23,7 +23,7 @@ Judge = Callable[[str], CellResult]
 class Outcome:
     """What came out. `found` is one commit, or all that may be the first bad one.
 
-    `steps` are in the order of the search; `good` is the step to compare with.
+    `steps` are in the order in which commits were looked at, `subjects` theirs.
     """
 
     question: Question

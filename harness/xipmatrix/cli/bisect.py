@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from .common import load, matrix_arguments, matrix_option, templates_dir
+from .common import jobs_option, load, matrix_arguments, matrix_option, templates_dir
 
 
 @click.command(
@@ -52,14 +51,7 @@ said to be, or skipped commits hide it), 2 usage, 3 infrastructure, 130 interrup
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the report here; else into the search's folder.",
 )
-@click.option(
-    "-j",
-    "--jobs",
-    type=click.IntRange(1),
-    default=os.cpu_count() or 1,
-    show_default="number of cores",
-    help="Compilers at a time.",
-)
+@jobs_option
 @click.option("--ccache/--no-ccache", default=True, help="Use ccache where it is installed.")
 @click.option("--silence", type=float, metavar="SECONDS", help="Console silence limit.")
 @click.option("--boot-limit", type=float, metavar="SECONDS", help="Total limit of a boot.")

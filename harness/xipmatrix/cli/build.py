@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import Seconds, cell_filters, templates_dir
+from .common import Seconds, cell_filters, jobs_option, templates_dir
 
 if TYPE_CHECKING:
     from ..matrix.load import LoadedMatrix, Wanted
@@ -38,14 +38,7 @@ matrix error, 3 infrastructure, 130 interrupted.""",
 @click.option(
     "--until", type=click.Choice(_STAGES), default="verdict", show_default=True, help="Last stage."
 )
-@click.option(
-    "-j",
-    "--jobs",
-    type=click.IntRange(1),
-    default=os.cpu_count() or 1,
-    show_default="number of cores",
-    help="Compilers at a time.",
-)
+@jobs_option
 @click.option(
     "--keep-going/--fail-fast",
     "keep_going",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -69,6 +70,16 @@ matrix_option = click.option(
     default=lambda: project_dir() / "matrix.yaml",
     show_default="matrix.yaml of this checkout",
     help="The matrix to use.",
+)
+
+
+jobs_option = click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(1),
+    default=os.cpu_count() or 1,
+    show_default="number of cores",
+    help="Compilers at a time.",
 )
 
 
