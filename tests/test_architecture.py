@@ -21,6 +21,7 @@ ROOMS = [
     "machine",
     "flash",
     "verdict",
+    "digest",
     "result",
     "stagecache",
     "store",

@@ -37,16 +37,6 @@ def test_a_missing_qemu_is_infrastructure() -> None:
         qemu.version("qemu-system-z80")
 
 
-def test_the_first_error_of_a_log() -> None:
-    log = "CC a.o\nb.c:3:5: error: 'x' undeclared\n    3 |  x;\n      |  ^\nmake: *** Error 2\n"
-    assert compiling.first_error(log, "") == (
-        "b.c:3:5: error: 'x' undeclared\n    3 |  x;\n      |  ^"
-    )
-    linked = "LD vmlinux\nriscv64-linux-gnu-ld: head.o: undefined reference to `_etext'\n"
-    assert "undefined reference" in compiling.first_error(linked, "")
-    assert compiling.first_error("", "tuxmake's own words") == "tuxmake's own words"
-
-
 FAKE_TUXMAKE = """\
 import json, pathlib, sys
 out = pathlib.Path(sys.argv[sys.argv.index("-o") + 1])

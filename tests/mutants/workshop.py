@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xipmatrix.build.compile import _FIXED as FIXED
-from xipmatrix.build.compile import first_error
+from xipmatrix.build.errors import first_error
 from xipmatrix.build.kconfig import dropped, parse_config
 from xipmatrix.build.toolchain import Toolchain
 from xipmatrix.core import run
@@ -59,7 +59,7 @@ class Workshop:
             log = out / "build.log"
             done = run.run([*self._make, "xipImage"], log=log, env=FIXED, death_signal="TERM")
             if not done.ok:
-                reason = first_error(done.output, done.output)
+                reason = str(first_error(done.output, self._tree) or done.output[-1000:])
                 raise CellFailure(Verdict.BUILD_FAILED, reason, log=str(log))
             kept = {"vmlinux": "vmlinux", ".config": "config"}
             for name, target in (*kept.items(), (self.cell.arch_spec.xip_image, "xipImage")):

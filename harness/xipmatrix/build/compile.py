@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import sys
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from ..core import run
 from ..core.errors import InfrastructureError
 from ..core.evidence import CellFailure, Verdict
 from ..matrix.model import Cell
+from .errors import first_error
 from .linker_script import keep_linker_scripts, linker_scripts
 from .toolchain import Toolchain
 
@@ -30,7 +30,6 @@ _FIXED = {
     "KBUILD_BUILD_USER": "xipmatrix",
     "KBUILD_BUILD_HOST": "xipmatrix",
 }
-_ERROR = re.compile(r"(?:\berror:|\bundefined reference|\*\*\* |^ld: |ASSERT|assertion)", re.I)
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,8 @@ def build_kernel(
             log=str(log),
         )
     if not done.ok or statuses.get(target) != "PASS":
-        raise CellFailure(Verdict.BUILD_FAILED, first_error(text, done.output), log=str(log))
+        why = _why(text or done.output, source, cell.arch_spec.kernel_arch)
+        raise CellFailure(Verdict.BUILD_FAILED, why, log=str(log))
     _keep(cell, objects, folder, target)
     if not kept:
         _drop_unless_kept(objects)
@@ -153,7 +153,7 @@ def build_modules(
         raise InfrastructureError("the disk is full", where=folder.parent, hint="xipmatrix clean")
     found = sorted(objects.rglob("*.ko")) if done.ok else []
     if not found:
-        why = first_error(log.read_text(errors="replace"), done.output)
+        why = _why(log.read_text(errors="replace"), source)
         raise CellFailure(Verdict.BUILD_FAILED, f"no modules were built: {why}", log=str(log))
     kept = folder / "modules"
     kept.mkdir()
@@ -168,13 +168,10 @@ def _statuses(metadata: Path) -> dict[str, str]:
         return {}
 
 
-def first_error(log: str, otherwise: str) -> str:
-    """The first line of a build log that names an error, with the line after it."""
-    lines = log.splitlines()
-    for at, line in enumerate(lines):
-        if _ERROR.search(line) and "Error 2" not in line:
-            return "\n".join(lines[at : at + 3])
-    return "\n".join((lines or otherwise.splitlines())[-5:]) or "tuxmake said nothing"
+def _why(log: str, source: Path, arch: str = "*") -> str:
+    """What failed, by the log; its last lines where that is not known."""
+    error = first_error(log, source, arch)
+    return str(error) if error else "\n".join(log.splitlines()[-5:]) or "tuxmake said nothing"
 
 
 def _keep(cell: Cell, objects: Path, folder: Path, target: str) -> None:

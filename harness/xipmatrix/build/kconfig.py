@@ -48,9 +48,27 @@ class Dropped:
     got: str
     unmet: tuple[str, ...] = ()
 
+    @property
+    def needs(self) -> set[str]:
+        """The options that its unmet dependencies name."""
+        return {word for part in self.unmet for word in re.findall(r"\b[A-Z]\w*", part)}
+
     def __str__(self) -> str:
         text = f"CONFIG_{self.option}: asked for {self.wanted}, got {self.got}"
         return text + "".join(f"\n  unmet: depends on {part}" for part in self.unmet)
+
+
+_DROPPED = re.compile(
+    r"^CONFIG_(\w+): asked for (.*), got (.*)((?:\n  unmet: depends on .*)*)", re.M
+)
+
+
+def read_dropped(text: str) -> list[Dropped]:
+    """The inverse of ``str()`` for any number of them, a line after the other."""
+    return [
+        Dropped(option, wanted, got, tuple(unmet.split("\n  unmet: depends on ")[1:]))
+        for option, wanted, got, unmet in _DROPPED.findall(text)
+    ]
 
 
 def dropped(

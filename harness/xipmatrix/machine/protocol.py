@@ -13,8 +13,10 @@ HOLD_OPTION = "xipmatrix.hold=1"
 USERSPACE, POWEROFF = MOMENTS = ("userspace", "poweroff")
 _HOLD = re.compile(rb"^XIPMATRIX-HOLD (\w+)\r?$")
 
+# How every line of init's begins.
+PREFIX = "XIPMATRIX-"
 _WORDS = "INIT|CPUS|REPLY|BEGIN|END|DONE|HOLD|SECTION|JITED|WORKLOAD"
-_LINE = re.compile(rf"^XIPMATRIX-({_WORDS})(?: (\S.*?))?\s*$")
+_LINE = re.compile(rf"^{PREFIX}({_WORDS})(?: (\S.*?))?\s*$")
 
 
 def reply(challenge: int) -> int:

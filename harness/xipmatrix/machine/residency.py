@@ -168,7 +168,10 @@ def fnv1a(data: bytes) -> int:
 
 
 class Symbols:
-    """A vmlinux's code: names of addresses, and the bytes of its sections (virtual)."""
+    """A vmlinux's code: names of addresses, and the bytes of its sections (virtual).
+
+    `has_lines`: whether it has debug information, which knows source lines.
+    """
 
     def __init__(self, vmlinux: Path) -> None:
         """Raises InfrastructureError where the file is no ELF file with symbols."""
@@ -189,6 +192,7 @@ class Symbols:
                 names[address & ~1 if elf["e_machine"] == "EM_ARM" else address] = symbol.name
             elif kind == "STT_NOTYPE" and not _MARK.search(symbol.name):
                 names.setdefault(address, symbol.name)
+        self.has_lines = elf.get_section_by_name(".debug_line") is not None
         self._addresses = sorted(names)
         self._names = [names[address] for address in self._addresses]
         self._sections = [
@@ -199,10 +203,20 @@ class Symbols:
 
     def name(self, vaddr: int) -> str:
         """The symbol that `vaddr` (virtual) lies in; where its section has none: the address."""
+        return self.place(vaddr).split("+")[0]
+
+    def place(self, vaddr: int) -> str:
+        """The same as the kernel writes it, ``name+0xoffset/0xsize``.
+
+        As in the kernel, a symbol goes up to the next one, or to its section's end.
+        """
         at = bisect_right(self._addresses, vaddr) - 1
         for _section, start, data in self._sections:
-            if start <= vaddr < start + len(data) and at >= 0 and self._addresses[at] >= start:
-                return self._names[at]
+            end = start + len(data)
+            if start <= vaddr < end and at >= 0 and self._addresses[at] >= start:
+                here = self._addresses[at]
+                end = min([end, *self._addresses[at + 1 : at + 2]])
+                return f"{self._names[at]}+{vaddr - here:#x}/{end - here:#x}"
         return f"{vaddr:#x}"
 
     def contain(self, code: bytes) -> bool:
