@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from .core.evidence import Evidence, Verdict
+from .digest import Digest
 from .matrix.model import Cell
 
 RESULT_SCHEMA = 1
@@ -41,7 +42,8 @@ class CellResult:
     """The result of one cell in one run. `verdict` is None where --until ended earlier.
 
     `arguments` are the command line's that choose another matrix or kernel than this
-    checkout's: without them the cell cannot be reproduced.
+    checkout's: without them the cell cannot be reproduced. `digest` is a failure's, None for
+    a pass and in results of older versions.
     """
 
     cell: str
@@ -57,6 +59,7 @@ class CellResult:
     figures: dict[str, int | float | str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     paths: dict[str, str] = field(default_factory=dict)
+    digest: Digest | None = None
 
     @classmethod
     def of(cls, cell: Cell, arguments: str = "") -> CellResult:
@@ -96,6 +99,7 @@ class CellResult:
         """JSON-able; :meth:`from_dict` is the inverse."""
         data = asdict(self)
         data["evidence"] = [one.as_dict() for one in self.evidence]
+        data["digest"] = self.digest.as_dict() if self.digest else None
         data["schema"] = RESULT_SCHEMA
         data["as_expected"] = self.as_expected
         return data
@@ -112,6 +116,7 @@ class CellResult:
             StageRecord(Stage(one["stage"]), one["seconds"], one["cached"])
             for one in rest["stages"]
         ]
+        rest["digest"] = Digest.from_dict(rest["digest"]) if rest.get("digest") else None
         return cls(**rest)
 
 

@@ -28,6 +28,7 @@ def digest(
     """
     if verdict in (None, Verdict.PASS, Verdict.NOT_APPLICABLE):
         return None
+    reason = reason.strip() or f"{verdict}, for no reason that was given"
     read = _READERS.get(verdict, _evidence)
     try:
         text = log.read_text("utf-8", "replace") if log is not None else ""
@@ -99,7 +100,7 @@ def _infrastructure(reason: str, _log: str, _origin: Origin) -> Digest:
 
 
 def _plain(kind: Kind, reason: str) -> Digest:
-    lines = reason.splitlines() or ["no reason was given"]
+    lines = reason.splitlines()
     return Digest.of(kind, lines[0], lines)
 
 

@@ -70,7 +70,7 @@ _MASKS = (
     (re.compile(r"\.(?:constprop|isra|part|cold|llvm)\b(?:\.\d+)*"), ""),  # the compiler's copies
     (re.compile(r"\b(?:0x[0-9a-f]+|(?=[a-f]*\d)[0-9a-f]{8,})\b"), "N"),
     (re.compile(r"(?:[\w.+~@-]*/)+(?=[\w.+-])"), ""),  # folders
-    (re.compile(r"(?<![\w.])\d+(?:\.\d+)*(?!\w)"), "N"),
+    (re.compile(r"(?<![\w.])\d+(?:[.,]\d+)*(?!\w)"), "N"),
     (re.compile(r"\s+"), " "),
 )
 

@@ -31,7 +31,7 @@ _FRAME = re.compile(
     rf"|{_NAMED}(?: \([A-Z]+\))?)\s*"
 )
 _CODE = re.compile(r"\s*Code: .*[(<].*")
-_LINE = re.compile(r"\((\S+:\d+.*)\)")
+_LINE = re.compile(r"\(([^?\s]\S*:\d+.*)\)")
 _TRAPPED = re.compile(r":\*\s*(.+?)\s*<-- trapping instruction")
 # What prints the trace is on top of it where nothing trapped.
 _PRINTING = {

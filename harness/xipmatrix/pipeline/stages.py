@@ -47,6 +47,7 @@ from ..series.engine import Applied, Source, State, patch_hash, sources
 from ..stagecache import Kept, StageCache
 from ..store import Run
 from ..verdict import Judgement, decide, judge
+from .digesting import digest_of
 from .kept_series import applied
 from .trial import boot_once, forget_dumps
 
@@ -127,6 +128,7 @@ class Pipeline:
             result.reason = f"{error.where}: {error.what}" if error.where else error.what
         except OSError as error:
             _no_disk(result, error)
+        result.digest = digest_of(cell, result)
         try:
             self.run.save(cell, result)
         except XipmatrixError as error:  # told all the same, with those of the other cells
@@ -135,8 +137,10 @@ class Pipeline:
                 f"the result cannot be kept: {error.where}: {error.what}",
                 error.hint,
             )
+            result.digest = digest_of(cell, result)
         except OSError as error:
             _no_disk(result, error)
+            result.digest = digest_of(cell, result)
         self.tell(cell.id, str(result.verdict or f"done until {self.options.until}"), "")
         return result
 
@@ -221,6 +225,7 @@ class Pipeline:
         """Put the judgement of a boot into `result`, and keep it with the run."""
         _take(result, judgement, console)
         result.verdict, result.reason = judgement.verdict, judgement.reason
+        result.digest = digest_of(cell, result)
         self.run.save(cell, result)
 
     # --- series and source, shared by the cells of a kernel -----------------------------
