@@ -332,6 +332,31 @@ def test_what_is_another_failure_is_not(one: str, other: str) -> None:
     assert masked(one) != masked(other)
 
 
+def test_nothing_in_it_breaks_a_terminal_or_a_file_format(tmp_path: Path) -> None:
+    log = tmp_path / "console.log"
+    line = "\x1b[31mred\x1b[0m\x00\x07 " + "x" * 1000
+    log.write_bytes(("Linux version 7\n" + f"{line}\n" * 100).encode() + b"\xff\xfe\n")
+    found = made(Verdict.BOOT_TIMEOUT, f"reached-userspace: last line: '{line}'", log)
+    for text in (found.headline, *found.lines):
+        assert len(text) <= 301
+        assert not set(text) & set("\x00\x07\x1b\n")
+    many = made(Verdict.CONFIG_DROPPED, "\n".join(f"line {n}" for n in range(1000)))
+    assert len(many.lines) == 40
+
+
+def test_a_flaky_cell_shows_both_tries(tmp_path: Path) -> None:
+    reason = "first boot-panic (no-panic: Oops), then pass (all evidence holds)"
+    cell, result = make_cell(), CellResult.of(make_cell())
+    result.verdict, result.reason = Verdict.FLAKY, reason
+    (tmp_path / "console.log").write_text(NAMED["riscv"])
+    result.paths["first try"] = str(tmp_path)
+    result.log = str(LOGS / "hang.arm.log")
+    found = digesting.digest_of(cell, result)
+    assert found is not None
+    assert (found.kind, found.headline) == (Kind.FLAKY, reason)
+    assert "at           foo_probe+0x10/0x40" in found.lines
+
+
 # --- at the cell --------------------------------------------------------------------------
 
 

@@ -84,9 +84,10 @@ def test_the_kernel_s_script_gives_source_lines(pipeline: Pipeline, tmp_path: Pa
     (cell,) = pipeline.loaded.select(Wanted(cells=(RISCV,)))
     origin = Origin(pipeline.source(cell, pipeline.prepared(cell.kernel)), "riscv", vmlinux, prefix)
     found = oops(symbols, origin, tmp_path)
-    assert "at           foo_probe+0x0/0x6 (init/main.c:3)" in found.lines
+    (at,) = [line for line in found.lines if line.startswith("at           foo_probe+0x0/")]
+    assert at.endswith(" (init/main.c:3)")
     assert not any(NO_LINES in line for line in found.lines)
     run.run([f"{prefix}strip", "-g", vmlinux], check=True)
     found = oops(symbols, origin, tmp_path)
-    assert "at           foo_probe+0x0/0x6" in found.lines
+    assert at.removesuffix(" (init/main.c:3)") in found.lines
     assert found.lines[-1] == f"({NO_LINES})"

@@ -12,8 +12,10 @@ from junitparser import Error, Failure, JUnitXml, Skipped
 from rich.console import Console
 
 from xipmatrix.core.evidence import Evidence, Verdict
+from xipmatrix.digest import Digest, Kind
 from xipmatrix.report import figures
 from xipmatrix.report.evidence import print_result
+from xipmatrix.report.failures import failures
 from xipmatrix.report.machine_readable import json_text, write_junit
 from xipmatrix.report.terminal import Progress, closing_line, closing_table
 from xipmatrix.result import WORKING, CellResult, Stage, StageRecord, exit_code
@@ -100,6 +102,41 @@ def test_closing_table_names_figures_failures_and_the_way_to_reproduce() -> None
         assert wanted in text
 
 
+def broken(cell: str, line: int) -> CellResult:
+    """A build that failed; the same fault in every cell, but for what masks hide."""
+    result = made(cell, Verdict.BUILD_FAILED)
+    head = f"a/b.c:{line}:5: error: ‘x’ undeclared"
+    result.digest = Digest.of(Kind.COMPILER, head, [head, f"   {line} |  x;", "      |  ^"])
+    return result
+
+
+def test_similar_failures_are_told_once() -> None:
+    one, two = broken("7.3/arm/a/tiny/gcc", 3), broken("6.12/riscv/b/tiny/gcc", 12)
+    other = made("7.3/arm/c/tiny/gcc", Verdict.BUILD_FAILED)
+    groups = failures([one, PASS, other, KNOWN, two])
+    assert [[result.cell for result in group.results] for group in groups] == [
+        [one.cell, two.cell],
+        [other.cell],
+    ]
+    console, out = text_of()
+    closing_table(console, [one, PASS, other, KNOWN, two], Path("/runs/1"))
+    text = out.getvalue()
+    assert "2 cells: build-failed\n  a/b.c:3:5: error: ‘x’ undeclared\n     3 |  x;" in text
+    assert "b.c:12:5" not in text
+    assert f"  {two.cell}: build-failed\n  again: " in text
+    assert f"show '{two.cell}'" in text
+    assert f"{other.cell}: build-failed\n  the reason\n  in two lines" in text
+
+
+def test_each_thing_that_is_not_as_expected_is_told() -> None:
+    found = failures([PASS, FAIL, KNOWN, SURPRISE, OURS])
+    assert [group.results[0] for group in found] == [FAIL, SURPRISE, OURS]
+    assert found[1].text == ["passes, though declared to fail: declared so"]
+    odd = made("7.3/arm/d/tiny/gcc", Verdict.NOT_APPLICABLE)
+    odd.reason = ""
+    assert failures([odd])[0].text == ["not-applicable"]
+
+
 def test_a_log_gets_every_stage_but_not_every_megabyte() -> None:
     console, out = text_of()
     with Progress(console, []) as progress:
@@ -122,6 +159,12 @@ def test_print_result_shows_what_failed() -> None:
     assert "entry_virtual: 0xbf010000" in out.getvalue()
 
 
+def test_print_result_shows_the_first_error() -> None:
+    console, out = text_of()
+    print_result(console, broken("7.3/arm/a/tiny/gcc", 3))
+    assert "first error\n  a/b.c:3:5: error: ‘x’ undeclared\n     3 |  x;" in out.getvalue()
+
+
 def test_json_round_trip() -> None:
     data = json.loads(json_text([PASS, KNOWN], "run", Path("/x")))
     assert data["exit_code"] == 0
@@ -135,3 +178,16 @@ def test_junit_tells_failure_error_and_known_apart(tmp_path: Path) -> None:
     kinds = [type(case.result[0]) if case.result else None for case in suite]
     assert kinds == [None, Failure, Skipped, Error, Failure]
     assert (suite.tests, suite.failures, suite.errors, suite.skipped) == (5, 2, 1, 1)
+
+
+def test_junit_carries_the_digest(tmp_path: Path) -> None:
+    path = tmp_path / "junit.xml"
+    result = broken("7.3/arm/a/tiny/gcc", 3)
+    result.digest = Digest.of(Kind.PANIC, "died\x1b[0m\x00 ]]>", ["&<died>", "\x07\x1b[31mred"])
+    write_junit([result, OURS], path)
+    (suite,) = list(JUnitXml.fromfile(str(path)))
+    (failure,), (error,) = (case.result for case in suite)
+    assert (failure.message, failure.type) == ("build-failed: died ]]>", "build-failed")
+    assert failure.text.splitlines()[:2] == ["&<died>", "red"]
+    assert "again: ./xipmatrix build" in failure.text
+    assert error.message == "infrastructure: the reason"

@@ -23,7 +23,8 @@ def digest(
 ) -> Digest | None:
     """The digest of a cell's failure; None for what is no failure.
 
-    `reason` is the cell's, `log` its build or console log. A log that cannot be read, or says
+    `reason` is the cell's, `log` its build or console log, of a flaky one that of its first
+    try. A log that cannot be read, or says
     nothing that is known, leaves what the reason says.
     """
     if verdict in (None, Verdict.PASS, Verdict.NOT_APPLICABLE):
@@ -95,6 +96,13 @@ def _evidence(reason: str, _log: str, _origin: Origin) -> Digest:
     return _plain(Kind.EVIDENCE, reason)
 
 
+def _flaky(reason: str, log: str, origin: Origin) -> Digest:
+    """What the two tries were; `log` is the first one's, which may tell more."""
+    fault = console.fault(log, origin)
+    lines = [*reason.splitlines(), *(fault.lines if fault else ())]
+    return Digest.of(Kind.FLAKY, lines[0], lines)
+
+
 def _infrastructure(reason: str, _log: str, _origin: Origin) -> Digest:
     return _plain(Kind.INFRASTRUCTURE, reason)
 
@@ -117,5 +125,6 @@ _READERS: dict[Verdict | None, _Read] = {
     Verdict.BOOT_SILENT: _hang,
     Verdict.BOOT_TIMEOUT: _hang,
     Verdict.USERSPACE_FAILED: _userspace,
+    Verdict.FLAKY: _flaky,
     Verdict.INFRASTRUCTURE: _infrastructure,
 }

@@ -23,6 +23,7 @@ class Kind(StrEnum):
     PANIC = "panic"
     HANG = "hang"
     EVIDENCE = "evidence"
+    FLAKY = "flaky"
     INFRASTRUCTURE = "infrastructure"
 
 
@@ -44,9 +45,9 @@ class Digest:
         cls, kind: Kind, headline: str, lines: Iterable[str], similar: str | None = None
     ) -> Digest:
         """A digest whose key is made of `similar`, by default of the headline."""
-        text = " ".join(headline.split())
+        text = " ".join(_clean(headline).split())
         key = f"{kind}: {masked(text if similar is None else similar)}"
-        return cls(kind, text, tuple(lines), key)
+        return cls(kind, text, tuple(map(_clean, lines))[:_MOST_LINES], key[:_LONGEST])
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able; :meth:`from_dict` is the inverse."""
@@ -61,6 +62,17 @@ class Digest:
     def from_dict(cls, data: dict[str, Any]) -> Digest:
         """A digest read back. Raises KeyError or ValueError for other data."""
         return cls(Kind(data["kind"]), data["headline"], tuple(data["lines"]), data["key"])
+
+
+_MOST_LINES = 40
+_LONGEST = 300  # characters of a line
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\t -~\xa0-\ud7ff\ue000-\ufffd]")
+
+
+def _clean(line: str) -> str:
+    """`line` without what colours a console, and without what XML cannot carry."""
+    text = _CONTROL.sub("", line).rstrip()
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 # In this order: what an earlier one leaves is what a later one sees.

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from ..build import toolchain
 from ..core.errors import XipmatrixError
+from ..core.evidence import Verdict
 from ..digest import Digest, Origin, digest
+from ..machine.result import CONSOLE
 from ..matrix.model import Cell
 from ..result import CellResult
 
@@ -15,12 +17,17 @@ from ..result import CellResult
 def digest_of(cell: Cell, result: CellResult) -> Digest | None:
     """The digest of `result`, None for a pass. It raises nothing but KeyboardInterrupt:
     what explains a failure must not become another one."""
-    log = Path(result.log) if result.log else None
     try:
-        return digest(result.verdict, result.reason, log, _origin(cell, result))
+        return digest(result.verdict, result.reason, _log(result), _origin(cell, result))
     except Exception as error:
         plain = f"{result.reason}\n(no digest: {type(error).__name__}: {error})"
         return digest(result.verdict, plain)
+
+
+def _log(result: CellResult) -> Path | None:
+    if result.verdict is Verdict.FLAKY and "first try" in result.paths:
+        return Path(result.paths["first try"]) / CONSOLE
+    return Path(result.log) if result.log else None
 
 
 def _origin(cell: Cell, result: CellResult) -> Origin:

@@ -19,6 +19,10 @@ def print_result(console: Console, result: CellResult) -> None:
     console.print(Text(f"{result.cell}: {result.label}", style=style))
     if result.reason:
         console.print(Text(f"  {result.reason}"))
+    if result.digest is not None and "\n".join(result.digest.lines) not in result.reason:
+        console.print("\nfirst error", style="bold")
+        for line in result.digest.lines:
+            console.print(Text(f"  {line}"), soft_wrap=True)
     if result.known_reason:
         console.print(Text(f"  declared: {result.known_reason}"))
     if result.evidence:

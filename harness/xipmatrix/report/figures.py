@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
+from ..core.evidence import Verdict
 from ..result import CellResult, Stage
 
 _SHOWN = (Stage.SERIES, Stage.SOURCE, Stage.CONFIG, Stage.BUILD, Stage.BOOT)
@@ -43,3 +46,20 @@ def reproduce(result: CellResult) -> str:
     """The one command that does this cell again."""
     words = ["./xipmatrix build", result.arguments, f"--cell '{result.cell}'", "--again"]
     return " ".join(word for word in words if word)
+
+
+def tally(found: Sequence[CellResult]) -> str:
+    """``4 cells: 2 pass, 1 known failure, 1 NOT as expected``."""
+    passed = sum(1 for result in found if result.verdict is Verdict.PASS)
+    known = sum(1 for result in found if result.known_failure and result.as_expected)
+    unexpected = sum(1 for result in found if not result.as_expected)
+    return (
+        f"{len(found)} cell{'s' * (len(found) != 1)}: {passed} pass"
+        + (f", {known} known failure{'s' * (known != 1)}" if known else "")
+        + (f", {unexpected} NOT as expected" if unexpected else ", all as expected")
+    )
+
+
+def labels(found: Iterable[CellResult]) -> str:
+    """The verdicts of cells that fail alike, each once: ``boot-panic``, seldom more."""
+    return ", ".join(dict.fromkeys(result.label for result in found))

@@ -15,6 +15,7 @@ from ..core.evidence import Verdict
 from ..core.files import write_atomic
 from ..result import CellResult, exit_code
 from . import figures
+from .failures import digest_of
 
 
 def summary(found: list[CellResult], run_id: str, folder: Path) -> dict[str, Any]:
@@ -33,6 +34,16 @@ def json_text(found: list[CellResult], run_id: str, folder: Path) -> str:
     return json.dumps(summary(found, run_id, folder), indent=1, sort_keys=True) + "\n"
 
 
+def _not_as_expected(result: CellResult) -> Error | Failure:
+    """Its message is the digest's headline, its text the excerpt."""
+    found = digest_of(result)
+    lines = [*found.lines, f"log: {result.log}", f"again: {figures.reproduce(result)}"]
+    kind = Error if result.verdict is Verdict.INFRASTRUCTURE else Failure
+    made: Error | Failure = kind(f"{result.label}: {found.headline}", str(result.verdict))
+    made.text = "\n".join(lines)
+    return made
+
+
 def write_junit(found: list[CellResult], path: Path) -> None:
     """JUnit XML: a test case per cell, infrastructure faults as errors, known ones skipped."""
     suite = TestSuite("xipmatrix")
@@ -40,11 +51,8 @@ def write_junit(found: list[CellResult], path: Path) -> None:
         case = TestCase(
             result.cell, classname="xipmatrix." + result.cell.split("/")[1], time=result.seconds
         )
-        text = f"{result.reason}\nlog: {result.log}\nagain: {figures.reproduce(result)}"
-        if result.verdict is Verdict.INFRASTRUCTURE:
-            case.result = [Error(result.label, text)]
-        elif not result.as_expected:
-            case.result = [Failure(result.label, text)]
+        if not result.as_expected or result.verdict is Verdict.INFRASTRUCTURE:
+            case.result = [_not_as_expected(result)]
         elif result.known_failure:
             case.result = [Skipped(f"{result.label}: {result.known_reason}")]
         properties = Properties()

@@ -19,6 +19,7 @@ from ..core.evidence import Verdict
 from ..matrix.model import Cell
 from ..result import WORKING, CellResult
 from . import figures
+from .failures import Failure, failures
 
 _PLAIN_WIDTH = 200
 _DETAIL_SECONDS = 10.0
@@ -125,34 +126,36 @@ def closing_table(console: Console, found: list[CellResult], folder: Path) -> No
         )
     console.print()
     console.print(table)
-    unexpected = [result for result in found if not result.as_expected]
-    for result in unexpected:
-        console.print()
-        console.print(Text(f"{result.cell}: {result.label}", style="bold red"))
-        for line in result.reason.splitlines():
-            console.print(Text(f"  {line}"))
-        if result.hint:
-            console.print(Text(f"  hint: {result.hint}"))
-        if result.known_reason:
-            console.print(Text(f"  declared in matrix.yaml: {result.known_reason}"))
+    for failure in failures(found):
+        _print_failure(console, failure)
+
+
+def _print_failure(console: Console, failure: Failure) -> None:
+    """The digest once; then, where several cells fail alike, the cells."""
+    first, *others = failure.results
+    title = f"{first.cell}: {first.label}"
+    if others:
+        title = f"{len(failure.results)} cells: {figures.labels(failure.results)}"
+    console.print()
+    console.print(Text(title, style="bold red"))
+    for line in failure.text:
+        console.print(Text(f"  {line}"), soft_wrap=True)
+    for hint in dict.fromkeys(one.hint for one in failure.results if one.hint):
+        console.print(Text(f"  hint: {hint}"))
+    for known in dict.fromkeys(one.known_reason for one in failure.results if one.known_reason):
+        console.print(Text(f"  declared in matrix.yaml: {known}"))
+    for result in failure.results:
+        if others:
+            console.print(Text(f"  {result.cell}: {result.label}", style="bold"))
         console.print(Text(f"  again: {figures.reproduce(result)}"))
         console.print(Text(f"  evidence: ./xipmatrix show '{result.cell}'"))
 
 
 def closing_line(console: Console, found: list[CellResult], folder: Path) -> None:
     """How many, and where everything lies."""
-    unexpected = [result for result in found if not result.as_expected]
-    known = sum(1 for result in found if result.known_failure and result.as_expected)
-    passed = sum(1 for result in found if result.verdict is Verdict.PASS)
+    good = all(result.as_expected for result in found)
     console.print()
-    console.print(
-        Text(
-            f"{len(found)} cell{'s' * (len(found) != 1)}: {passed} pass"
-            + (f", {known} known failure{'s' * (known != 1)}" if known else "")
-            + (f", {len(unexpected)} NOT as expected" if unexpected else ", all as expected"),
-            style="bold red" if unexpected else "bold green",
-        )
-    )
+    console.print(Text(figures.tally(found), style="bold green" if good else "bold red"))
     console.print(Text(f"logs and results: {folder}"))
 
 
