@@ -128,6 +128,16 @@ def test_similar_failures_are_told_once() -> None:
     assert f"{other.cell}: build-failed\n  the reason\n  in two lines" in text
 
 
+def test_a_headline_is_not_said_twice() -> None:
+    result = made("7.3/arm/a/tiny/gcc", Verdict.BOOT_PANIC)
+    result.digest = Digest.of(Kind.OOPS, "Oops in f", ["Oops", "at f"])
+    assert failures([result])[0].text == ["Oops in f", "  at f"]
+    result.digest = Digest.of(Kind.HANG, "silent", ["last words"])
+    assert failures([result])[0].text == ["silent", "  last words"]
+    result.digest = Digest.of(Kind.COMPILER, "a.c:1: error: x", ["In f", "a.c:1: error: x"])
+    assert failures([result])[0].text == ["In f", "a.c:1: error: x"]
+
+
 def test_each_thing_that_is_not_as_expected_is_told() -> None:
     found = failures([PASS, FAIL, KNOWN, SURPRISE, OURS])
     assert [group.results[0] for group in found] == [FAIL, SURPRISE, OURS]

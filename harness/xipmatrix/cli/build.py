@@ -26,6 +26,7 @@ _STAGES = ["series", "source", "config", "build", "image", "boot", "verdict"]
 Examples:
   xipmatrix build --arch arm,riscv            the smoke cells of both
   xipmatrix build --profile nightly --junit nightly.xml --notify 'mail -s XIP me'
+  xipmatrix build --profile nightly --markdown mail.md --kcidb kcidb.json --badge xip.svg
   xipmatrix build --cell '6.12/arm/*' --until build
   xipmatrix build --kernel ~/linux@topic --arch riscv
   xipmatrix build --cell 7.3/riscv/virt/tiny/gcc --again   boot it again
@@ -56,6 +57,15 @@ matrix error, 3 infrastructure, 130 interrupted.""",
     "--junit", "junit_file", type=click.Path(path_type=Path), help="Results as JUnit XML."
 )
 @click.option(
+    "--markdown", "markdown_file", type=click.Path(path_type=Path), help="Markdown, for mail, chat."
+)
+@click.option(
+    "--kcidb", "kcidb_file", type=click.Path(path_type=Path), help="JSON for KernelCI's database."
+)
+@click.option(
+    "--badge", "badge_file", type=click.Path(path_type=Path), help="A badge: the run in one SVG."
+)
+@click.option(
     "--notify",
     metavar="COMMAND",
     help="Run by the shell with the changes as JSON on its input, only if there are any.",
@@ -75,6 +85,9 @@ def build_command(
     boot_limit: float | None,
     json_file: str | None,
     junit_file: Path | None,
+    markdown_file: Path | None,
+    kcidb_file: Path | None,
+    badge_file: Path | None,
     notify: str | None,
 ) -> int:
     """Build, boot and prove cells: from templates to a verdict.
@@ -91,8 +104,11 @@ def build_command(
     from ..core.host import ensure_packages, packages_for
     from ..history import changes_of
     from ..pipeline import Options, Pipeline
+    from ..report.badge import badge
     from ..report.changes import print_changes
+    from ..report.kcidb import kcidb_text
     from ..report.machine_readable import json_text, write_junit
+    from ..report.markdown import markdown
     from ..report.notify import tell
     from ..report.terminal import Progress, closing_line, closing_table, make_console
     from ..result import Stage, exit_code
@@ -139,6 +155,12 @@ def build_command(
         write_atomic(Path(json_file), json_text(found, run.id, run.folder))
     if junit_file:
         write_junit(found, junit_file)
+    if markdown_file:
+        write_atomic(markdown_file, markdown(found, run.id, run.folder, changes))
+    if kcidb_file:
+        write_atomic(kcidb_file, kcidb_text(found, run.id, run.row.began, changes))
+    if badge_file:
+        write_atomic(badge_file, badge(found))
     with contextlib.suppress(OSError):
         _point_latest(run.folder)
     if notify:

@@ -16,17 +16,26 @@ _BAD = (Kind.BROKEN, Kind.NEW_BROKEN, Kind.DIFFERENT, Kind.FLAKY, Kind.STILL, Ki
 
 def print_changes(console: Console, changes: Sequence[Change], gone: Sequence[Past] = ()) -> None:
     """Every noteworthy change, and what is still broken; nothing where there is neither."""
-    shown = [one for one in changes if one.noteworthy or one.kind is Kind.STILL]
+    shown = worth_telling(changes)
     if shown or gone:
         console.print("\nchanges", style="bold")
     for one in shown:
         style = "bold red" if one.kind in _BAD else "green" if one.kind is Kind.FIXED else "default"
-        kind = one.kind if one.kind is not Kind.SAME else "figures moved"
-        console.print(Text(f"  {kind}: {one.cell}", style=style), soft_wrap=True)
+        console.print(Text(f"  {title(one)}: {one.cell}", style=style), soft_wrap=True)
         for line in details(one):
             console.print(Text(f"    {line}"), soft_wrap=True)
     for past in gone:
         console.print(Text(f"  gone: {past.cell}; it was {past.verdict} {when(past)}"))
+
+
+def worth_telling(changes: Sequence[Change]) -> list[Change]:
+    """Every noteworthy change, and what is still broken."""
+    return [one for one in changes if one.noteworthy or one.kind is Kind.STILL]
+
+
+def title(one: Change) -> str:
+    """What became of the cell, in a word or three."""
+    return str(one.kind) if one.kind is not Kind.SAME else "figures moved"
 
 
 def details(one: Change) -> list[str]:

@@ -20,9 +20,13 @@ class Failure:
 
     @property
     def text(self) -> list[str]:
-        """The digest as lines: its headline, unless the excerpt begins with it, and that."""
-        head, lines = self.digest.headline, self.digest.lines
-        return list(lines) if head in lines[:1] else [head, *(f"  {line}" for line in lines)]
+        """The digest as lines: its headline and the excerpt, neither said twice."""
+        head, lines = self.digest.headline, list(self.digest.lines)
+        if head in lines:
+            return lines
+        if lines and head.startswith(lines[0]):
+            del lines[0]
+        return [head, *(f"  {line}" for line in lines)]
 
 
 def failures(found: Iterable[CellResult]) -> list[Failure]:

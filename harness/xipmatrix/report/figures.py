@@ -33,6 +33,21 @@ def percent(share: int | float | str | None) -> str:
     return f"{int(float(share) * 1e5) / 1e3:.3f} %"
 
 
+# The columns of :func:`measured`.
+MEASURED = ("image", "RAM free", "in flash", "kernel share")
+
+
+def measured(result: CellResult) -> tuple[str, ...]:
+    """A cell's main figures; - for what was not measured."""
+    figure = result.figures.get
+    return (
+        size(figure("image_bytes")),
+        kilobytes(figure("mem_available_kb")),
+        millions(figure("flash_instructions")),
+        percent(figure("flash_share")),
+    )
+
+
 def stage_times(result: CellResult) -> str:
     """``config 9 build 141 boot 2``: seconds a stage; = marks a stage from the cache."""
     return " ".join(

@@ -108,19 +108,15 @@ def closing_table(console: Console, found: list[CellResult], folder: Path) -> No
     table = Table(title_justify="left", pad_edge=False, box=None, padding=(0, 2, 0, 0))
     for name in ("cell", "verdict"):
         table.add_column(name, no_wrap=True)
-    for name in ("image", "RAM free", "in flash", "kernel share"):
+    for name in figures.MEASURED:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("seconds a stage (= cached)")
     table.add_column("log")
     for result in found:
-        figure = result.figures.get
         table.add_row(
             result.cell,
             Text(result.label, style="green" if result.as_expected else "bold red"),
-            figures.size(figure("image_bytes")),
-            figures.kilobytes(figure("mem_available_kb")),
-            figures.millions(figure("flash_instructions")),
-            figures.percent(figure("flash_share")),
+            *figures.measured(result),
             figures.stage_times(result),
             _relative(result.log, folder),
         )
