@@ -123,7 +123,7 @@ def test_similar_failures_are_told_once() -> None:
     text = out.getvalue()
     assert "2 cells: build-failed\n  a/b.c:3:5: error: ‘x’ undeclared\n     3 |  x;" in text
     assert "b.c:12:5" not in text
-    assert f"  {two.cell}: build-failed\n  again: " in text
+    assert f"  {two.cell}: build-failed\n    again: " in text
     assert f"show '{two.cell}'" in text
     assert f"{other.cell}: build-failed\n  the reason\n  in two lines" in text
 

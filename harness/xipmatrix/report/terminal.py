@@ -141,10 +141,12 @@ def _print_failure(console: Console, failure: Failure) -> None:
     for known in dict.fromkeys(one.known_reason for one in failure.results if one.known_reason):
         console.print(Text(f"  declared in matrix.yaml: {known}"))
     for result in failure.results:
+        indent = "  "
         if others:
             console.print(Text(f"  {result.cell}: {result.label}", style="bold"))
-        console.print(Text(f"  again: {figures.reproduce(result)}"))
-        console.print(Text(f"  evidence: ./xipmatrix show '{result.cell}'"))
+            indent *= 2
+        console.print(Text(f"{indent}again: {figures.reproduce(result)}"))
+        console.print(Text(f"{indent}evidence: ./xipmatrix show '{result.cell}'"))
 
 
 def closing_line(console: Console, found: list[CellResult], folder: Path) -> None:
