@@ -58,6 +58,14 @@ def test_an_oops_without_vmlinux_keeps_its_addresses() -> None:
     assert "\n".join(found.lines) == ARM_ADDRESSES
 
 
+def test_the_same_on_riscv() -> None:
+    found = made(Verdict.BOOT_PANIC, "no-panic: Oops", "oops.riscv.log")
+    assert found.key == "oops: Oops - illegal instruction"
+    assert "at           0xffffffff8009d0e0" in found.lines
+    assert "called from  0xffffffff8013c792" in found.lines
+    assert len(found.lines) == 9  # the first frame is where it died
+
+
 NAMED = {
     "arm": """\
 [    1.234567] 8<--- cut here ---

@@ -68,6 +68,19 @@ def test_a_warning_before_the_error_and_another_compiler_s_lines_amid_it() -> No
     assert found == error_of("compiler")
 
 
+def test_a_kernel_s_own_log_by_tuxmake() -> None:
+    found = error_of("kernel")
+    assert found.headline == (
+        "kernel/bounds.c:19:9: error: implicit declaration of function 'undeclared_thing' "
+        "[-Werror=implicit-function-declaration]"
+    )
+    assert found.lines[0] == "kernel/bounds.c: In function 'main':"
+    assert found.lines[2:] == (
+        "   19 |         undeclared_thing(NR_PAGEFLAGS);",
+        "      |         ^~~~~~~~~~~~~~~~",
+    )
+
+
 def test_the_first_of_two_errors_counts() -> None:
     both = first_error(log("include") + log("compiler"), SOURCE)
     assert both == error_of("include")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from ..core import run
@@ -82,7 +83,7 @@ def read_trace(report: Sequence[str], origin: Origin) -> Trace:
     code = next((line for line in report if _CODE.match(line)), "")
     has_lines = symbols is not None and symbols.has_lines
     places, instruction = _decoded(named, code, origin, has_lines)
-    shown = list(dict.fromkeys(_without_printing(places[2:])))
+    shown = [place for place, _ in groupby(_without_printing(places[2:]))]
     if places[0] and shown[:1] == places[:1]:
         del shown[0]
     note = NO_LINES if symbols is not None and not has_lines and any(places) else ""
