@@ -132,7 +132,7 @@ def normal_kernel(
             jobs=JOBS,
             timeout=7200,
             ccache=False,
-            target="kernel",
+            xip=False,
         )
 
     kept = StageCache(cache_dir() / "stages").get(

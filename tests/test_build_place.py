@@ -238,7 +238,7 @@ output.mkdir()
 assert not (objects / ".config").exists(), "tuxmake would take this for the configuration"
 (objects / ".config").write_text(value("-k").read_text())
 (output / "build.log").write_text("")
-status = {"results": {"targets": {"xipkernel": {"status": "PASS"}}}}
+status = {"results": {"targets": {"make:xipImage": {"status": "PASS"}}}}
 (output / "metadata.json").write_text(json.dumps(status))
 if "BUILDS=y" in (objects / ".config").read_text():
     (objects / "arch/arm/boot").mkdir(parents=True, exist_ok=True)
@@ -274,14 +274,14 @@ def test_a_kept_folder_keeps_objects_but_no_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
-    work = build(tmp_path, "BUILDS=y\n", 1)
+    work = build(tmp_path, "CONFIG_XIP_KERNEL=y\nBUILDS=y\n", 1)
     assert {"vmlinux", "xipImage", "config", "System.map"} <= {p.name for p in work.iterdir()}
     assert (tmp_path / "objects" / "kept.o").exists()
     # A build that says it passed must not be believed by what the one before left.
     with pytest.raises(CellFailure, match=r"left no vmlinux") as caught:
-        build(tmp_path, "BUILDS=n\n", 2)
+        build(tmp_path, "CONFIG_XIP_KERNEL=y\nBUILDS=n\n", 2)
     assert caught.value.verdict is Verdict.BUILD_FAILED
-    build(tmp_path, "BUILDS=y\n", 3)
+    build(tmp_path, "CONFIG_XIP_KERNEL=y\nBUILDS=y\n", 3)
 
 
 def test_modules_of_another_commit_are_not_taken_for_this_ones(

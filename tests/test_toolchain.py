@@ -42,7 +42,7 @@ import json, pathlib, sys
 out = pathlib.Path(sys.argv[sys.argv.index("-o") + 1])
 out.mkdir()
 (out / "build.log").write_text({log!r})
-targets = {{"default": {{"status": {before!r}}}, "xipkernel": {{"status": {status!r}}}}}
+targets = {{"config": {{"status": {before!r}}}, "make:xipImage": {{"status": {status!r}}}}}
 (out / "metadata.json").write_text(json.dumps({{"results": {{"targets": targets}}}}))
 sys.exit({code})
 """
@@ -51,8 +51,8 @@ sys.exit({code})
 @pytest.mark.parametrize(
     ("before", "status", "code", "log", "verdict"),
     [
-        # The trap: skipped, and exit status 0 all the same.
-        ("PASS", "SKIP", 0, "", Verdict.CONFIG_DROPPED),
+        # tuxmake may skip a target, with exit status 0 all the same.
+        ("PASS", "SKIP", 0, "", Verdict.BUILD_FAILED),
         ("FAIL", "SKIP", 1, "a.c:1:1: error: no\n", Verdict.BUILD_FAILED),
         ("PASS", "FAIL", 1, "a.c:1:1: error: no\n", Verdict.BUILD_FAILED),
         ("PASS", "FAIL", 0, "a.c:1:1: error: no\n", Verdict.BUILD_FAILED),
@@ -100,10 +100,17 @@ def build_with(
     monkeypatch.setenv("PYTHONPATH", str(module.parent))
 
 
-def build(tmp_path: Path) -> None:
+def test_a_config_without_xip_is_not_built(tmp_path: Path) -> None:
+    with pytest.raises(CellFailure, match="no CONFIG_XIP_KERNEL=y") as caught:
+        build(tmp_path, "# CONFIG_XIP_KERNEL is not set\n")
+    assert caught.value.verdict is Verdict.CONFIG_DROPPED
+
+
+def build(tmp_path: Path, config: str = "CONFIG_XIP_KERNEL=y\n") -> None:
     tools = toolchain.Toolchain("gcc", "arm", (("ARCH", "arm"),), "gcc", "gcc 12")
     work = tmp_path / "work"
     work.mkdir()
+    (tmp_path / "config").write_text(config)
     compiling.build_kernel(
         make_cell(), tmp_path, tools, tmp_path / "config", work, jobs=1, timeout=60, ccache=False
     )

@@ -2,9 +2,8 @@
 """One kernel build: tuxmake in a subprocess of its own, its artefacts kept.
 
 A subprocess because ``Build.run()`` sets signal handlers and fails off the main
-thread. Neither its exit status nor a target's absence is believed: the target's
-status is read from metadata.json, since ``xipkernel`` is skipped with status 0
-when the configuration lost CONFIG_XIP_KERNEL.
+thread. Its exit status is not believed: a target's status is read from metadata.json,
+since tuxmake skips a target, with exit status 0, whose preconditions do not hold.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from ..core.errors import InfrastructureError
 from ..core.evidence import CellFailure, Verdict
 from ..matrix.model import Cell
 from .errors import first_error
+from .kconfig import parse_config
 from .linker_script import keep_linker_scripts, linker_scripts
 from .toolchain import Toolchain
 
@@ -56,19 +56,22 @@ def build_kernel(
     jobs: int,
     timeout: float,
     ccache: bool,
-    target: str = "xipkernel",
+    xip: bool = True,
     initramfs: Path | None = None,
     objects: Path | None = None,
 ) -> None:
-    """Build `target` of `source` into `folder`, which then holds the names of :class:`Built`.
+    """Build xipImage of `source` into `folder`, which then holds the names of :class:`Built`.
 
+    Without `xip` it is the architecture's normal image, which stays below `folder`/tuxmake.
     `initramfs` takes the place of the configuration's archive. `folder` is ours, and empty
     but for what build_modules() left; metadata.json, build.log and reproducer.sh are tuxmake's.
     `objects` (see :class:`place.BuildPlace`) is kept; without it, `folder` has its own for a while.
     Raises CellFailure(build-failed) with the first relevant error,
-    CellFailure(config-dropped) when tuxmake finds no XIP kernel configured, and
+    CellFailure(config-dropped) when `config` has no XIP kernel, and
     InfrastructureError for faults of our own (disk full, time-out).
     """
+    if xip and parse_config(config.read_text()).get("XIP_KERNEL") != "y":
+        raise CellFailure(Verdict.CONFIG_DROPPED, "the .config has no CONFIG_XIP_KERNEL=y")
     kept = objects is not None
     objects = objects or folder / "objects"
     output = folder / "tuxmake"
@@ -85,7 +88,8 @@ def build_kernel(
         *(("-w", "ccache") if ccache and run.find_tool("ccache") else ()),
         *(word for key, value in _FIXED.items() for word in ("-e", f"{key}={value}")),
         *((f"CONFIG_INITRAMFS_SOURCE={initramfs}",) if initramfs else ()),
-        target,
+        # tuxmake's own target for XIP makes the default one first: every module, every device tree.
+        *(("-M", "xipImage") if xip else ("kernel",)),
     ]
     if named_tree:
         assert device_tree is not None
@@ -100,17 +104,10 @@ def build_kernel(
     if done.timed_out:
         raise InfrastructureError(f"the build took longer than {timeout:.0f} s", where=log)
     statuses = _statuses(output / "metadata.json")
-    # It also skips what comes after a target that failed.
-    if statuses.get(target) == "SKIP" and "FAIL" not in statuses.values():
-        raise CellFailure(
-            Verdict.CONFIG_DROPPED,
-            f"tuxmake skipped {target}: the .config has no CONFIG_XIP_KERNEL=y",
-            log=str(log),
-        )
-    if not done.ok or statuses.get(target) != "PASS":
+    if not done.ok or statuses.get("make:xipImage" if xip else "kernel") != "PASS":
         why = _why(text or done.output, source, cell.arch_spec.kernel_arch)
         raise CellFailure(Verdict.BUILD_FAILED, why, log=str(log))
-    _keep(cell, objects, folder, target)
+    _keep(cell, objects, folder, xip=xip)
     if not kept:
         _drop_unless_kept(objects)
 
@@ -174,11 +171,11 @@ def _why(log: str, source: Path, arch: str = "*") -> str:
     return str(error) if error else "\n".join(log.splitlines()[-5:]) or "tuxmake said nothing"
 
 
-def _keep(cell: Cell, objects: Path, folder: Path, target: str) -> None:
+def _keep(cell: Cell, objects: Path, folder: Path, *, xip: bool) -> None:
     """Move what later stages need out of the object tree, so that none of it is ever stale."""
     arch = cell.arch_spec
     wanted = {"vmlinux": objects / "vmlinux", "config": objects / ".config"}
-    if target == "xipkernel":
+    if xip:
         wanted["xipImage"] = objects / arch.xip_image
     tree = cell.board_spec.device_tree
     if tree is not None and tree.source != "qemu":

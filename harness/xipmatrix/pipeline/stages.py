@@ -344,7 +344,6 @@ class Pipeline:
         folder: Path,
         clock: _Clock,
     ) -> Kept:
-        target = "xipkernel"
         device_tree = cell.board_spec.device_tree
         with_modules = "modules" in cell.config_spec.workload
 
@@ -372,7 +371,6 @@ class Pipeline:
                 jobs=self.options.jobs,
                 timeout=self.loaded.matrix.limits.build,
                 ccache=self.options.ccache,
-                target=target,
                 initramfs=carrying(work, objects) if with_modules else None,
                 objects=objects,
             )
@@ -398,7 +396,7 @@ class Pipeline:
                 "device tree": device_tree.source if device_tree else None,
                 "toolchain": [toolchain.arch, toolchain.name, toolchain.version],
                 "tuxmake": metadata.version("tuxmake"),
-                "target": target,
+                "target": "xipkernel",
                 "with modules": with_modules,
                 "xipmatrix": __version__,
             },
