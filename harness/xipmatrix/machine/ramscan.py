@@ -355,6 +355,7 @@ class Kernel:
 def _sections(elf: ELFFile, arch: Arch) -> tuple[list[tuple[int, bytes]], ...]:
     """Text, text that may be in RAM, constants, initialised data: virtual address and bytes."""
     declared = {text.section for text in arch.ram_text}
+    copied = [_bounds(elf, text) for text in arch.ram_text if text.symbols]
     kinds: tuple[list[tuple[int, bytes]], ...] = ([], [], [], [])
     for section in elf.iter_sections():
         flags = section["sh_flags"]
@@ -364,8 +365,20 @@ def _sections(elf: ELFFile, arch: Arch) -> tuple[list[tuple[int, bytes]], ...]:
             kind = 1 if section.name in declared else 0
         else:
             kind = 3 if flags & 0x1 and section.name not in arch.rom_sections else 2
-        kinds[kind].append((section["sh_addr"], section.data()))
+        start, data = section["sh_addr"], section.data()
+        for low, high in copied if kind == 0 else ():
+            if start <= low < high <= start + len(data):
+                kinds[1].append((low, data[low - start : high - start]))
+                kinds[0].append((start, data[: low - start]))
+                start, data = high, data[high - start :]
+        kinds[kind].append((start, data))
     return kinds
+
+
+def _bounds(elf: ELFFile, text: RamText) -> tuple[int, int]:
+    """The first virtual address of what is copied and the one behind it; equal: not there."""
+    low, high = (symtab.address_of(elf, name) for name in text.symbols)
+    return (0, 0) if low is None or high is None else (low, high)
 
 
 def _functions(elf: ELFFile) -> tuple[Hashes, Hashes]:
@@ -441,7 +454,7 @@ def scan(dump: Path, kernel: Kernel, arch: Arch, board: Board) -> Scan:
     wanted = [kernel.text, kernel.declared, kernel.constants, kernel.data]
     text, declared, constants, data = search(ram, wanted)
     firmware = _inside(text, board.ram_base, board.firmware)
-    text_found = text.where(~firmware & ~_declared(text, board.ram_base, arch.ram_text))
+    text_found = text.where(~firmware)
     is_copy = _is_copy(text_found, kernel)
     copies, others = text_found.where(is_copy), text_found.where(~is_copy)
     pages, whole, part = _pages(kernel.text, copies)
@@ -477,19 +490,6 @@ def _inside(runs: Runs, ram_base: int, regions: Sequence[Region]) -> npt.NDArray
     for region in regions:
         low = region.base - ram_base
         found |= (runs.at >= low) & (runs.at + runs.size <= low + region.size)
-    return found
-
-
-def _declared(runs: Runs, ram_base: int, texts: Sequence[RamText]) -> npt.NDArray[np.bool_]:
-    """Which runs may be what is declared by virtual address.
-
-    Its physical page is not known here; that it has the right place in its page is.
-    """
-    found = np.zeros(len(runs.at), np.bool_)
-    for text in texts:
-        if text.virtual_base is not None:
-            inside = (runs.at + ram_base - text.virtual_base) % PAGE
-            found |= inside + runs.size <= (text.size or 0)
     return found
 
 

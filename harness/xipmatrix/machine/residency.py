@@ -11,11 +11,11 @@ and by its guest virtual address (who executed it):
   linked far from every RAM physical address (Arch.init.text_virtual_address).
 * **firmware**: as above with virtual == physical, in memory that the board declares to
   be the firmware's. Code at a kernel virtual address in that memory is kernel-ram.
-* **user**: fetched elsewhere, at any other virtual address.
+* **user**: fetched elsewhere, at any other virtual address, and code of the one program
+  there is. The plugin API of QEMU 7.2 shows no privilege level, so a kernel that maps its
+  own code where programs lie would not be told by addresses: other code there is kernel-ram.
+  Only where init's code is not known is all of it counted as user.
 
-What this cannot tell: the plugin API of QEMU 7.2 shows no privilege level. A kernel that
-executed user mappings in kernel mode would be counted as user. init itself executes less
-than twenty thousand instructions, so the user count, which is reported, would show it.
 User code at kernel addresses (arm's vector page) is counted as kernel.
 """
 
@@ -46,6 +46,7 @@ _FNV_START, _FNV_PRIME, _MASK = 0xCBF29CE484222325, 0x100000001B3, (1 << 64) - 1
 _MARK = re.compile(r"^$|^[$.]|_(start|end|lma)$")
 
 
+_WORD = 4
 # Memory at none of the addresses that the board declares.
 UNKNOWN = "unknown memory"
 # Every run with its place and symbol, beside the console log.
@@ -87,6 +88,13 @@ class LoadedCode(Protocol):
 
     def name(self, vaddr: int) -> str:
         """The name of what is at `vaddr` (virtual)."""
+
+
+class UserCode(Protocol):
+    """The code of the program that runs (userland.py)."""
+
+    def holds(self, run: Run) -> bool:
+        """Whether `run` is part of it."""
 
 
 @dataclass(frozen=True)
@@ -183,10 +191,12 @@ class Symbols:
 
     def _read(self, elf: ELFFile) -> None:
         names: dict[int, str] = {}
+        self._values: dict[str, int] = {}
         table = elf.get_section_by_name(".symtab")
         symbols = table.iter_symbols() if isinstance(table, SymbolTableSection) else ()
         for symbol in symbols:
             kind, address = symbol["st_info"]["type"], symbol["st_value"]
+            self._values.setdefault(symbol.name, address)
             if kind == "STT_FUNC":
                 # Bit 0 of an arm function's address says Thumb.
                 names[address & ~1 if elf["e_machine"] == "EM_ARM" else address] = symbol.name
@@ -223,6 +233,20 @@ class Symbols:
         """Whether `code` occurs anywhere in executable sections."""
         return any(code in data for _name, _start, data in self._sections)
 
+    def between(self, start: str, end: str) -> bytes | None:
+        """What executable sections hold from symbol `start` to `end`; None if not there."""
+        low, high = (self._values.get(name) for name in (start, end))
+        if low is None or high is None:
+            return None
+        return next(
+            (
+                data[low - base : high - base]
+                for _section, base, data in self._sections
+                if base <= low < high <= base + len(data)
+            ),
+            None,
+        )
+
     def section_bytes(self, name: str, vaddr: int, size: int) -> bytes | None:
         """`size` bytes at `vaddr` (virtual) of executable section `name`; None if not there."""
         for section, start, data in self._sections:
@@ -238,14 +262,18 @@ def classify(
     arch: Arch,
     symbols: Symbols | None,
     loaded: Sequence[LoadedCode] = (),
+    init: UserCode | None = None,
 ) -> Residency:
-    """Place every run. Without `symbols`, names are addresses and no section is declared.
+    """Place every run. Without `symbols`, names are addresses and nothing is declared.
 
-    `loaded` is the code that may be in RAM because the kernel loaded it.
+    `loaded` is the code that may be in RAM because the kernel loaded it, `init` the program
+    that is executed; None: not known.
     """
     found = Residency()
     for run in runs:
         place = _place(run, memories, board, arch)
+        if place is Where.USER and init is not None and not init.holds(run):
+            place = Where.KERNEL_RAM
         memory = _memory(run, memories)
         name = symbols.name(run.vaddr) if symbols else f"{run.vaddr:#x}"
         if place is Where.KERNEL_RAM:
@@ -304,16 +332,37 @@ def _place(run: Run, memories: Sequence[Memory], board: Board, arch: Arch) -> Wh
 def _declared(run: Run, declared: Iterable[RamText], symbols: Symbols | None) -> str | None:
     """The section or range by which this run may be in RAM; None where none allows it.
 
-    A run in a section must equal the section's bytes, where its own are known: a true copy
-    and nothing else.
+    A run must equal the bytes that the kernel's image has for it, where its own are known: a
+    true copy and nothing else.
     """
-    for text in declared:
-        if text.section is not None:
-            data = symbols.section_bytes(text.section, run.vaddr, run.size) if symbols else None
-            if data is not None and run.hash in (None, fnv1a(data)):
-                return text.section
-        elif text.virtual_base is not None and 0 <= run.vaddr - text.virtual_base < (
-            text.size or 0
-        ):
-            return f"{text.virtual_base:#x}+{text.size or 0:#x}"
+    for text in declared if symbols else ():
+        assert symbols is not None
+        for base, data in ram_text(text, symbols, run.vaddr, run.size):
+            at = run.vaddr - base
+            if 0 <= at and at + run.size <= len(data):
+                if run.hash in (None, fnv1a(data[at : at + run.size])):
+                    return text.name
     return None
+
+
+def ram_text(text: RamText, symbols: Symbols, vaddr: int, size: int) -> list[tuple[int, bytes]]:
+    """What the declared code in RAM may be: virtual address and bytes of each form it has.
+
+    Of a section, only the `size` bytes at `vaddr`: sections may overlay each other.
+    """
+    if text.section is not None:
+        data = symbols.section_bytes(text.section, vaddr, size)
+        return [] if data is None else [(vaddr, data)]
+    assert text.end is not None
+    data = symbols.between(*text.symbols)
+    if data is None:
+        return []
+    base = text.end - len(data)
+    forms = [data]
+    for place, other in text.replaced.items():
+        changed = bytearray(data)
+        to, source = place - base, other - base
+        if 0 <= to and 0 <= source and max(to, source) + _WORD <= len(data):
+            changed[to : to + _WORD] = data[source : source + _WORD]
+            forms.append(bytes(changed))
+    return [(base, form) for form in forms]

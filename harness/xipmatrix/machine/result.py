@@ -71,7 +71,8 @@ class BootResult:
 
     `counts` is the plugin's file, None where there is none; then `samples` stand in.
     `flash_trace` is QEMU's trace of the flash device. The SHA-256 are of the flash image
-    before and after. `detail` says why, where QEMU failed.
+    before and after. `detail` says why, where QEMU failed. `initrd` is the archive with the
+    init that was to start, where that is not in the kernel's own image.
     """
 
     end: End
@@ -90,6 +91,7 @@ class BootResult:
     moments: tuple[Moment, ...] = ()
     flash_trace: Path | None = None
     samples: tuple[Sample, ...] = ()
+    initrd: Path | None = None
 
     def moment(self, name: str) -> Moment | None:
         """The moment of that name, None where the boot never came to it."""

@@ -319,9 +319,29 @@ class RamText(Model):
     """Kernel code that is executed from RAM by design, and why."""
 
     section: str | None = Field(None, description="ELF section whose copy runs in RAM")
-    virtual_base: Address | None = None
-    size: Size | None = None
+    symbols: list[str] = Field(
+        [], description="or: the symbols at the two ends of what is copied so that it ends at `end`"
+    )
+    end: Address | None = Field(None, description="virtual address behind the copy's last byte")
+    replaced: dict[int, int] = Field(
+        {},
+        description="words of the copy that the kernel may replace by another of it, by virtual "
+        "address of both",
+    )
     why: str
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> RamText:
+        if (self.section is None) == (self.end is None) or (self.end is None) != (
+            len(self.symbols) != len(("start", "end"))
+        ):
+            raise ValueError("a section is named, or two symbols and the end of their copy")
+        return self
+
+    @property
+    def name(self) -> str:
+        """What people know it by."""
+        return self.section or self.symbols[0]
 
 
 class PageTables(Model):

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from ..core.evidence import COUNTED, SAMPLED, Evidence, Verdict
-from ..machine import loaded, residency
+from ..machine import loaded, residency, userland
 from ..machine.protocol import Userspace
 from ..machine.residency import Where
 from ..machine.result import BootResult
@@ -44,7 +44,10 @@ def in_place(cell: Cell, boot: BootResult, vmlinux: Path | None, said: Userspace
     symbols = residency.Symbols(vmlinux) if vmlinux else None
     modules = loaded.module_files(vmlinux) if vmlinux else {}
     code = loaded.loaded(said, cell.arch_spec, modules, symbols)
-    found = residency.classify(runs, boot.memories, cell.board_spec, cell.arch_spec, symbols, code)
+    init = userland.init_of(boot.initrd or vmlinux) if vmlinux else None
+    found = residency.classify(
+        runs, boot.memories, cell.board_spec, cell.arch_spec, symbols, code, init
+    )
     residency.write_table(found.rows, boot.console.with_name(residency.EXECUTED))
     flash, kernel = found.counts[Where.FLASH], found.kernel
     figures = {
@@ -57,6 +60,7 @@ def in_place(cell: Cell, boot: BootResult, vmlinux: Path | None, said: Userspace
         "kernel_ram_declared": found.counts[Where.DECLARED],
         "firmware": found.counts[Where.FIRMWARE],
         "user": found.counts[Where.USER],
+        "user_code_compared": init is not None,
         "undeclared_symbols": dict(found.outside.most_common(_NAMED)),
         "declared_symbols": dict(found.declared.most_common(_NAMED)),
         "loaded": dict(found.loaded),

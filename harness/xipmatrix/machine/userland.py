@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The code of the one user program there is: init, as the kernel's own image carries it.
+
+What is executed from RAM at addresses of user programs must be init's code. Anything else
+there is the kernel's own: code that it put into RAM and mapped where programs lie.
+"""
+
+from __future__ import annotations
+
+import bz2
+import io
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from elftools.common.exceptions import ELFError
+from elftools.elf.elffile import ELFFile
+
+from .residency import Run, fnv1a
+from .symtab import address_of
+
+_NEWC = (b"070701", b"070702")
+_HEADER = 110  # bytes: the magic and 13 fields of 8 hexadecimal digits
+_LAST = "TRAILER!!!"
+_UNPACK: dict[bytes, Callable[[bytes], bytes]] = {
+    # Padding may follow each.
+    b"\x1f\x8b": lambda data: zlib.decompressobj(31).decompress(data),
+    b"BZh": lambda data: bz2.BZ2Decompressor().decompress(data),
+    b"\xfd7zXZ": lambda data: lzma.LZMADecompressor().decompress(data),
+    b"\x5d\0\0": lambda data: lzma.LZMADecompressor().decompress(data),
+}
+
+
+@dataclass(frozen=True)
+class Program:
+    """A user program's segments in memory: virtual address and bytes."""
+
+    segments: tuple[tuple[int, bytes], ...]
+
+    def holds(self, run: Run) -> bool:
+        """Whether `run` is code of this program, at its place."""
+        for base, data in self.segments:
+            at = run.vaddr - base
+            if at >= 0 and at + run.size <= len(data):
+                return run.hash is None or run.hash == fnv1a(data[at : at + run.size])
+        return False
+
+
+def init_of(carrier: Path) -> Program | None:
+    """/init of an initramfs, or of that in a vmlinux.
+
+    None where there is none, or where it cannot be unpacked.
+    """
+    try:
+        with carrier.open("rb") as stream:
+            is_elf = stream.read(4) == b"\x7fELF"
+            stream.seek(0)
+            archive = _initramfs(ELFFile(stream)) if is_elf else stream.read()
+        for magic, unpack in _UNPACK.items():
+            if archive.startswith(magic):
+                archive = unpack(archive)
+        for name, content in _members(archive):
+            if name.lstrip("/") == "init":
+                return Program(tuple(_segments(ELFFile(io.BytesIO(content)))))
+    except (ELFError, OSError, ValueError, EOFError, zlib.error, lzma.LZMAError):
+        return None
+    return None
+
+
+def _initramfs(elf: ELFFile) -> bytes:
+    """The bytes between usr/initramfs_data.S's symbols, both or nothing."""
+    start, size_at = address_of(elf, "__initramfs_start"), address_of(elf, "__initramfs_size")
+    if start is None or size_at is None:
+        return b""
+    width = elf.elfclass // 8
+    size = int.from_bytes(_read(elf, size_at, width), "little" if elf.little_endian else "big")
+    return _read(elf, start, size)
+
+
+def _read(elf: ELFFile, vaddr: int, size: int) -> bytes:
+    for section in elf.iter_sections():
+        at = vaddr - section["sh_addr"]
+        if section["sh_flags"] & 0x2 and section["sh_type"] != "SHT_NOBITS":
+            if 0 <= at < section["sh_size"]:
+                return bytes(section.data()[at : at + size])
+    return b""
+
+
+def _members(archive: bytes) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of a cpio archive in the format newc, up to the end of the first.
+
+    Raises ValueError where a header is none.
+    """
+    at = 0
+    while archive[at : at + 6] in _NEWC:
+        fields = [int(archive[at + 6 + 8 * nth : at + 14 + 8 * nth], 16) for nth in range(13)]
+        size, name_size = fields[6], fields[11]
+        name = archive[at + _HEADER : at + _HEADER + name_size - 1].decode("utf-8", "replace")
+        if name == _LAST:
+            return
+        content = at + _HEADER + name_size + 3 & ~3
+        yield name, archive[content : content + size]
+        at = content + size + 3 & ~3
+
+
+def _segments(elf: ELFFile) -> Iterator[tuple[int, bytes]]:
+    for segment in elf.iter_segments():
+        if segment["p_type"] == "PT_LOAD" and segment["p_flags"] & 0x1:
+            yield segment["p_vaddr"], segment.data()
