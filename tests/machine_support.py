@@ -18,7 +18,12 @@ ARCH: dict[str, Any] = {
     "init": {"text_virtual_address": 0x20000000},
     "ram_text": [
         {"section": ".vectors", "why": "copied to the vector page"},
-        {"virtual_base": 0xFFFF0F00, "size": 0x100, "why": "helpers"},
+        {
+            "symbols": ["helpers", "helpers_end"],
+            "end": 0xFFFF1000,
+            "replaced": {0xFFFF0FE0: 0xFFFF0FE8},
+            "why": "helpers",
+        },
     ],
     "loaded_code": [{"virtual_base": 0xBF000000, "size": "16M", "why": "modules"}],
     "rom_sections": {".init.rodata": "tables"},

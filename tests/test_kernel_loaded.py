@@ -14,7 +14,6 @@ from conftest import TEMPLATES, built
 from xipmatrix.build.compile import Built
 from xipmatrix.core.evidence import Verdict
 from xipmatrix.machine.console import Limits
-from xipmatrix.machine.residency import fnv1a
 from xipmatrix.machine.result import BootResult
 from xipmatrix.matrix.model import Cell
 from xipmatrix.pipeline import Pipeline, boot_once
@@ -72,7 +71,7 @@ def test_kernel_text_among_modules_is_found(loading: Pair, tmp_path: Path, claim
     (ram,) = (memory for memory in boot.memories if memory.name == "ram")
     assert boot.counts is not None
     with boot.counts.open("a") as counts:
-        counts.write(f"{place:x} {ram.host + 0x800000:x} {fnv1a(copy):x} {len(copy)} 5\n")
+        counts.write(f"{place:x} {ram.host + 0x800000:x} {copy.hex()} 5\n")
     if claimed:
         line = f"XIPMATRIX-JITED workload {place:016x} {copy.hex()}\nXIPMATRIX-DONE"
         boot.console.write_text(boot.console_text().replace("XIPMATRIX-DONE", line))

@@ -10,10 +10,11 @@ import pytest
 
 from machine_support import make_cell
 from xipmatrix.machine import residency
-from xipmatrix.machine.loaded import Code, loaded, module_files
+from xipmatrix.machine.loaded import MOST_JITED, Code, loaded, module_files
 from xipmatrix.machine.protocol import Userspace
-from xipmatrix.machine.residency import Run, Where, fnv1a
+from xipmatrix.machine.residency import Run, Where
 from xipmatrix.machine.result import Memory
+from xipmatrix.matrix.model import Work
 from xipmatrix.pipeline import challenged
 
 FLASH, RAM = 0x7F0000000000, 0x7F1000000000
@@ -26,6 +27,7 @@ BASE = 0xBF200000
 BEGIN, WORK = BASE, BASE + 0x1000
 PROGRAM = bytes(range(64, 96))
 TEXT = bytes(range(32))
+WORK_DONE: list[Work] = ["modules", "bpf"]
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +66,12 @@ def placed(built: Path, run: Run, said: Userspace = SAID) -> residency.Residency
     """Where one run was, with the memory that all code in RAM here is in."""
     cell = make_cell()
     symbols = residency.Symbols(built)
-    codes = loaded(said, cell.arch_spec, module_files(built), symbols)
+    codes = loaded(said, cell.arch_spec, WORK_DONE, module_files(built), symbols)
     return residency.classify([run], MEMORIES, cell.board_spec, cell.arch_spec, symbols, codes)
 
 
 def run_at(vaddr: int, code: bytes, count: int = 7) -> Run:
-    return Run(vaddr, RAM + 0x100000 + (vaddr & 0xFFFF), fnv1a(code), len(code), count)
+    return Run(vaddr, RAM + 0x100000 + (vaddr & 0xFFFF), code, count)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +147,28 @@ def test_what_is_not_believed(built: Path, said: Userspace, vaddr: int, code: by
 
 def test_an_architecture_without_an_area_has_no_loaded_code(built: Path) -> None:
     cell = make_cell(arch={"loaded_code": []})
-    assert loaded(SAID, cell.arch_spec, module_files(built), None) == []
+    assert loaded(SAID, cell.arch_spec, WORK_DONE, module_files(built), None) == []
+
+
+@pytest.mark.parametrize(
+    ("work", "kinds"),
+    [([], set()), (["modules"], {"module"}), (["bpf"], {"BPF"}), (WORK_DONE, {"module", "BPF"})],
+)
+def test_nobody_loads_what_nobody_asked_for(built: Path, work: list[Work], kinds: set[str]) -> None:
+    codes = loaded(SAID, make_cell().arch_spec, work, module_files(built), None)
+    assert {one.kind for one in codes} == kinds
+
+
+def test_a_small_program_does_not_become_a_large_one(built: Path) -> None:
+    def jited(*sizes: int) -> int:
+        programs = [("workload", BASE + 0x1000 * nth, bytes(n)) for nth, n in enumerate(sizes)]
+        said = Userspace(jited=programs)
+        return len(loaded(said, make_cell().arch_spec, WORK_DONE, module_files(built), None))
+
+    assert jited(MOST_JITED) == 1
+    assert jited(MOST_JITED + 1) == 0
+    assert jited(MOST_JITED // 2, MOST_JITED // 2) == 2
+    assert jited(MOST_JITED // 2, MOST_JITED // 2 + 1) == 0
 
 
 def test_memory_that_was_used_twice(built: Path) -> None:
@@ -155,12 +178,12 @@ def test_memory_that_was_used_twice(built: Path) -> None:
 
 
 def test_flash_is_flash_even_there(built: Path) -> None:
-    run = Run(WORK, FLASH + 0x1000, fnv1a(b"\x11" * 16), 16, 7)
+    run = Run(WORK, FLASH + 0x1000, b"\x11" * 16, 7)
     assert placed(built, run).counts == {Where.FLASH: 7}
 
 
 def test_a_sample_has_no_bytes(built: Path) -> None:
-    run = Run(WORK + 4, RAM + 0x101004, None, 1, 1)
+    run = Run(WORK + 4, RAM + 0x101004, None, 1)
     assert placed(built, run).loaded == {"module hello": 1}
 
 
@@ -169,16 +192,22 @@ def test_a_sample_has_no_bytes(built: Path) -> None:
     [
         (0, 4, True),
         (8, 4, False),
-        (4, 8, False),
         (12, 4, False),  # the second word of a pair that one relocation changes
         (16, 4, True),
     ],
 )
 def test_bytes_count_where_no_relocation_changed_them(at: int, size: int, known: bool) -> None:
-    code = Code("module", "m", 0x1000, bytes(32), relocated=(8,))
-    run = Run(0x1000 + at, RAM, fnv1a(b"\x01" * size), size, 1)
-    assert code.holds(run) is not known
-    assert code.holds(Run(0x1000 + at, RAM, fnv1a(bytes(size)), size, 1))
+    code = Code("module", "m", 0x1000, bytes(32), relocated=frozenset({8}))
+    assert code.holds(Run(0x1000 + at, RAM, b"\x01" * size, 1)) is not known
+    assert code.holds(Run(0x1000 + at, RAM, bytes(size), 1))
+    # Beside what a relocation changes, the rest of the run counts.
+    assert code.holds(Run(0x1004, RAM, bytes(4) + b"\x01" * 8 + bytes(4), 1))
+    assert not code.holds(Run(0x1004, RAM, b"\x01" + bytes(15), 1))
+    assert not code.holds(Run(0x1004, RAM, bytes(15) + b"\x01", 1))
+    # arm's change a word.
+    one = Code("module", "m", 0x1000, bytes(32), frozenset({8}), 4)
+    assert one.holds(Run(0x1008, RAM, b"\x01" * 4, 1))
+    assert not one.holds(Run(0x1008, RAM, b"\x01" * 5, 1))
 
 
 def test_init_is_told_what_to_do() -> None:

@@ -135,12 +135,20 @@ def test_firmware_may_hold_the_same_code(made: Made, tmp_path: Path) -> None:
     assert beside.copy_count == 1
 
 
-def test_text_declared_by_address_may_be_in_its_place_in_a_page(made: Made, tmp_path: Path) -> None:
-    # ARCH declares 0xffff0f00+0x100.
-    code = made.function("small")
-    assert scan(made, planted(made, code, 0x7F60), tmp_path).copy_count == 0
-    assert scan(made, planted(made, code, 0x7E60), tmp_path).copy_count == 1
-    assert scan(made, planted(made, made.function("hot"), 0x7F00), tmp_path).copy_count == 1
+def test_text_that_is_copied_by_symbols_may_be_in_ram(tmp_path: Path) -> None:
+    plain = make_vmlinux(tmp_path)
+    ends = {"helpers": plain.address("small"), "helpers_end": plain.address("small") + 160}
+    made = make_vmlinux(tmp_path, symbols=ends)
+    seen = scan(made, planted(made, made.function("small")), tmp_path)
+    assert (seen.copy_count, seen.declared) == (0, len(made.vectors) + 160)
+    # Not what stands before and behind it.
+    hot = planted(made, made.function("hot"))
+    assert scan(made, hot, tmp_path).copied == 1000
+    leaf = planted(made, made.function("start"))
+    assert scan(made, leaf, tmp_path).copied == 300
+    # Where no such symbols are, it is text like all other.
+    plain = make_vmlinux(tmp_path)
+    assert scan(plain, planted(plain, plain.function("small")), tmp_path).copied == 160
 
 
 def test_without_the_data_the_control_is_empty(made: Made, tmp_path: Path) -> None:

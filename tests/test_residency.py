@@ -11,9 +11,10 @@ import pytest
 from machine_support import make_cell
 from xipmatrix.core.errors import InfrastructureError
 from xipmatrix.machine import residency
-from xipmatrix.machine.plugin import SOURCE, api_of
+from xipmatrix.machine.plugin import SOURCE, api_of, build_plugin
 from xipmatrix.machine.residency import Run, Where
 from xipmatrix.machine.result import Memory
+from xipmatrix.machine.userland import Program
 
 FLASH, RAM, SBI = 0x7F0000000000, 0x7F1000000000, 0x7F1000000000
 MEMORIES = (
@@ -22,16 +23,19 @@ MEMORIES = (
     Memory("opensbi", 0x40000000, 512 << 10, SBI),
 )
 VECTORS = bytes(range(32))
+# They end at 0xffff1000, so they begin at 0xffff0fc0; ARCH lets 0xffff0fe0 be replaced.
+HELPERS = bytes(range(100, 164))
 
 
 @pytest.fixture(scope="module")
 def symbols(tmp_path_factory: pytest.TempPathFactory) -> residency.Symbols:
-    """A small ELF file with .text at 0xbf010000 and .vectors at 0xffff0000."""
+    """A small ELF file with .text at 0xbf010000, HELPERS in it, and .vectors at 0xffff0000."""
     folder = tmp_path_factory.mktemp("elf")
     source = folder / "v.S"
-    data = ",".join(map(str, VECTORS))
+    data, helpers = (",".join(map(str, code)) for code in (VECTORS, HELPERS))
     source.write_text(
         ".text\n.type one,@function\none: .skip 16\n.type two,@function\ntwo: .skip 16\n"
+        f".globl helpers,helpers_end\nhelpers: .byte {helpers}\nhelpers_end:\n"
         f'.section .vectors,"ax",@progbits\n__vectors_start: .byte {data}\n'
     )
     elf = folder / "vmlinux"
@@ -65,7 +69,7 @@ def symbols(tmp_path_factory: pytest.TempPathFactory) -> residency.Symbols:
 )
 def test_where_a_run_was(vaddr: int, haddr: int, where: Where) -> None:
     cell = make_cell()
-    run = Run(vaddr, haddr, 0, 4, 10)
+    run = Run(vaddr, haddr, bytes(4), 10)
     found = residency.classify([run], MEMORIES, cell.board_spec, cell.arch_spec, None)
     assert found.counts == {where: 10}
     assert bool(found.outside) == (where is Where.KERNEL_RAM)
@@ -73,8 +77,7 @@ def test_where_a_run_was(vaddr: int, haddr: int, where: Where) -> None:
 
 def test_a_copy_of_a_declared_section_is_allowed(symbols: residency.Symbols) -> None:
     cell = make_cell()
-    true = residency.fnv1a(VECTORS[8:16])
-    runs = [Run(0xFFFF0008, RAM + 0x200008, true, 8, 3)]
+    runs = [Run(0xFFFF0008, RAM + 0x200008, VECTORS[8:16], 3)]
     found = residency.classify(runs, MEMORIES, cell.board_spec, cell.arch_spec, symbols)
     assert found.counts == {Where.DECLARED: 3}
     assert found.declared == {"0xffff0008 (.vectors)": 3}
@@ -82,44 +85,111 @@ def test_a_copy_of_a_declared_section_is_allowed(symbols: residency.Symbols) -> 
 
 
 @pytest.mark.parametrize(
-    ("vaddr", "size", "code"),
+    ("vaddr", "code"),
     [
-        (0xFFFF0008, 8, VECTORS[0:8]),  # other code at that address
-        (0xFFFF0004, 8, VECTORS[8:16]),  # the right code elsewhere
-        (0xFFFF001C, 8, VECTORS[28:32] + b"\0" * 4),  # past the section's end
+        (0xFFFF0008, VECTORS[0:8]),  # other code at that address
+        (0xFFFF0004, VECTORS[8:16]),  # the right code elsewhere
+        (0xFFFF001C, VECTORS[28:32] + b"\0" * 4),  # past the section's end
     ],
 )
-def test_what_is_no_true_copy_is_not(
-    symbols: residency.Symbols, vaddr: int, size: int, code: bytes
-) -> None:
+def test_what_is_no_true_copy_is_not(symbols: residency.Symbols, vaddr: int, code: bytes) -> None:
     cell = make_cell()
-    run = Run(vaddr, RAM + 0x200000, residency.fnv1a(code), size, 3)
+    run = Run(vaddr, RAM + 0x200000, code, 3)
     found = residency.classify([run], MEMORIES, cell.board_spec, cell.arch_spec, symbols)
     assert found.counts == {Where.KERNEL_RAM: 3}
+
+
+@pytest.mark.parametrize(
+    ("vaddr", "code", "allowed"),
+    [
+        (0xFFFF0FC0, HELPERS[:8], True),
+        (0xFFFF0FE0, HELPERS[32:40], True),
+        # The kernel may put the word at 0xffff0fe8 there.
+        (0xFFFF0FE0, HELPERS[40:44] + HELPERS[36:40], True),
+        (0xFFFF0FE4, HELPERS[40:44], False),
+        (0xFFFF0FC0, HELPERS[4:12], False),
+        # The right code elsewhere, before its beginning and across its end.
+        (0xFFFF0FBC, HELPERS[:4], False),
+        (0xFFFF0FFC, HELPERS[60:] + b"\0" * 4, False),
+        (0xC0100000, HELPERS[:8], False),
+    ],
+)
+def test_what_is_copied_by_symbols(
+    symbols: residency.Symbols, vaddr: int, code: bytes, allowed: bool
+) -> None:
+    cell = make_cell()
+    run = Run(vaddr, RAM + 0x200000, code, 3)
+    found = residency.classify([run], MEMORIES, cell.board_spec, cell.arch_spec, symbols)
+    assert found.counts == {Where.DECLARED if allowed else Where.KERNEL_RAM: 3}
+    # Where the kernel has none, nothing may be there.
+    found = residency.classify([run], MEMORIES, cell.board_spec, cell.arch_spec, None)
+    assert found.counts == {Where.KERNEL_RAM: 3}
+
+
+@pytest.mark.parametrize(
+    ("code", "where"), [(VECTORS[4:8], Where.FIRMWARE), (VECTORS[8:12], Where.KERNEL_RAM)]
+)
+def test_firmware_is_what_was_there_at_first(code: bytes, where: Where) -> None:
+    cell = make_cell()
+    firmware = Memory("opensbi", 0x40000000, 32, SBI, VECTORS)
+    run = Run(0x40000004, SBI + 4, code, 3)
+    memories = (*MEMORIES[:2], firmware)
+    found = residency.classify([run], memories, cell.board_spec, cell.arch_spec, None)
+    assert found.counts == {where: 3}
+
+
+INIT = Program(((0x20000000, bytes(range(64))),))
+
+
+@pytest.mark.parametrize(
+    ("vaddr", "code", "where"),
+    [
+        (0x20000010, bytes(range(16, 24)), Where.USER),
+        # Other code there, init's elsewhere, and what goes on behind init.
+        (0x20000010, bytes(range(17, 25)), Where.KERNEL_RAM),
+        (0x20001010, bytes(range(16, 24)), Where.KERNEL_RAM),
+        (0x2000003C, bytes(range(60, 68)), Where.KERNEL_RAM),
+        (0x1FFFFFFC, bytes(4), Where.KERNEL_RAM),
+    ],
+)
+def test_only_inits_code_is_a_users(vaddr: int, code: bytes, where: Where) -> None:
+    cell = make_cell()
+    run = Run(vaddr, RAM + 0x100000, code, 3)
+    found = residency.classify([run], MEMORIES, cell.board_spec, cell.arch_spec, None, (), INIT)
+    assert found.counts == {where: 3}
+    sample = Run(vaddr, RAM + 0x100000, None, 1)
+    found = residency.classify([sample], MEMORIES, cell.board_spec, cell.arch_spec, None, (), INIT)
+    assert found.counts[Where.USER] == (0x20000000 <= vaddr < 0x20000040)
 
 
 def test_what_ran_outside_is_named(symbols: residency.Symbols) -> None:
     cell = make_cell()
     runs = [
-        Run(0xBF010004, RAM + 0x100004, 0, 4, 5),
-        Run(0xBF010014, RAM + 0x100014, 0, 4, 7),
-        Run(0xBF010018, RAM + 0x100018, 0, 4, 1),
-        Run(0xBF010000, FLASH + 0x10000, 0, 4, 1000),
-        Run(0xFFFF0FC0, RAM + 0x200FC0, 0, 4, 2),
+        Run(0xBF010004, RAM + 0x100004, bytes(4), 5),
+        Run(0xBF010014, RAM + 0x100014, bytes(4), 7),
+        Run(0xBF010018, RAM + 0x100018, bytes(4), 1),
+        Run(0xBF010000, FLASH + 0x10000, bytes(4), 1000),
+        Run(0xFFFF0FC4, RAM + 0x200FC4, HELPERS[4:8], 2),
     ]
     found = residency.classify(runs, MEMORIES, cell.board_spec, cell.arch_spec, symbols)
     assert found.outside == {"one (ram)": 5, "two (ram)": 8}
-    assert found.counts[Where.DECLARED] == 2
+    assert found.declared == {"0xffff0fc4 (helpers)": 2}
     assert (found.total, found.kernel) == (1015, 1015)
 
 
 def test_the_plugins_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "counts.txt"
-    path.write_text("xipmatrix-residency 1 arm\nbf010000 7f0000010000 ab 8 12\n")
-    assert residency.read_counts(path) == [Run(0xBF010000, 0x7F0000010000, 0xAB, 8, 12)]
+    path.write_text("xipmatrix-residency 2 arm\nbf010000 7f0000010000 0001abff 12\n")
+    assert residency.read_counts(path) == [Run(0xBF010000, 0x7F0000010000, b"\0\1\xab\xff", 12)]
 
 
-@pytest.mark.parametrize("text", ["", "something else\n", "xipmatrix-residency 1 arm\n1 2 3\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "something else\n", "xipmatrix-residency 1 arm\n1 2 3 4 5\n"),
+        *("xipmatrix-residency 2 arm\n1 2 3\n", "xipmatrix-residency 2 arm\n1 2 3 4\n"),
+    ],
+)
 def test_another_file_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "counts.txt"
     path.write_text(text)
@@ -127,14 +197,17 @@ def test_another_file_is_refused(tmp_path: Path, text: str) -> None:
         residency.read_counts(path)
 
 
-def test_fnv1a_is_fnv1a() -> None:
-    assert residency.fnv1a(b"") == 0xCBF29CE484222325
-    assert residency.fnv1a(b"foobar") == 0x85944171F73967E8
-
-
 @pytest.mark.parametrize(
     ("version", "api"),
-    [("7.2.22", 1), ("8.2.2", 1), ("9.0.0", 2), ("9.1.0", 3), ("10.0.3", 3), ("11.0.0", 3)],
+    [
+        ("7.2.22", 1),
+        ("8.2.2", 1),
+        ("9.0.0", 2),
+        ("9.1.0", 3),
+        ("10.0.3", 3),
+        ("11.0.0", 3),
+        ("11.1.3", 7),
+    ],
 )
 def test_plugin_api_by_qemu_version(version: str, api: int, tmp_path: Path) -> None:
     assert api_of(version) == api
@@ -142,7 +215,8 @@ def test_plugin_api_by_qemu_version(version: str, api: int, tmp_path: Path) -> N
     subprocess.run(["gcc", *flags, "-o", tmp_path / "p.so", SOURCE], check=True)
 
 
-@pytest.mark.parametrize("version", ["4.1.0", "11.1.0", "12.0.0"])
-def test_unknown_plugin_apis_are_refused(version: str) -> None:
+@pytest.mark.parametrize("version", ["4.1.0", "12.0.0"])
+def test_unknown_plugin_apis_are_none(version: str, tmp_path: Path) -> None:
+    assert api_of(version) is None
     with pytest.raises(InfrastructureError, match="plugin API"):
-        api_of(version)
+        build_plugin(version, tmp_path)

@@ -4,19 +4,20 @@
 The kernel itself says where it put such code (``Userspace.sections``, ``.jited``), and is
 believed only so far:
 
+* only where the config asks for such work: elsewhere nobody loads anything;
 * it must lie in one of the architecture's areas for such code (``Arch.loaded_code``);
 * a module's section is as long as in the file that was built with the kernel. What was
-  executed must equal the file's bytes, but for code that relocations changed;
+  executed must equal the file's bytes, but for those that a relocation may have changed;
 * what was executed of a BPF program must equal the machine code that the kernel shows, which
-  must not occur in the kernel's own text.
+  must not occur in the kernel's own text, nor be longer than our one small program can get.
 
 A copy of kernel text therefore cannot pass for either, wherever it lies.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,14 +27,17 @@ from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import SymbolTableSection
 
 from ..core.errors import InfrastructureError
-from ..matrix.model import Arch, CodeArea
+from ..matrix.model import Arch, CodeArea, Work
 from .protocol import Userspace
-from .residency import Run, Symbols, fnv1a
+from .residency import Run, Symbols
 
 SUFFIX = ".ko"
 MODULE, BPF = "module", "BPF"
-# No relocation changes more bytes than this: riscv's auipc and jalr.
-_RELOCATED = 8
+# No relocation of code changes more bytes than this; the most is riscv's auipc and jalr.
+_RELOCATED = {"EM_ARM": 4}
+_MOST_RELOCATED = 8
+# workload.c's program has three instructions: what a JIT makes of them is a few dozen bytes.
+MOST_JITED = 512
 _EXECUTED = 0x6  # SHF_ALLOC | SHF_EXECINSTR
 
 
@@ -47,26 +51,27 @@ def module_files(vmlinux: Path) -> dict[str, Path]:
 class Code:
     """Code of `owner` from `base` (virtual) on: `data` as it was before relocation.
 
-    `relocated`: sorted offsets in `data` that relocations begin at. `names`: functions by
-    offset, sorted.
+    `relocated`: offsets in `data` that relocations begin at, each of which changes up to
+    `changed` bytes. `names`: functions by offset, sorted.
     """
 
     kind: str
     owner: str
     base: int
     data: bytes
-    relocated: tuple[int, ...] = ()
+    relocated: frozenset[int] = frozenset()
+    changed: int = _MOST_RELOCATED
     names: tuple[tuple[int, str], ...] = ()
 
     def holds(self, run: Run) -> bool:
         """Whether `run` lies in this code, and is it as far as can be known."""
-        at, end = run.vaddr - self.base, run.vaddr - self.base + run.size
-        if at < 0 or end > len(self.data):
+        first = run.vaddr - self.base
+        if first < 0 or first + run.size > len(self.data):
             return False
-        after = bisect_right(self.relocated, at - _RELOCATED)
-        if run.hash is None or after < bisect_left(self.relocated, end):
-            return True
-        return run.hash == fnv1a(self.data[at:end])
+        return run.code is None or all(
+            got == self.data[at] or any(at - back in self.relocated for back in range(self.changed))
+            for at, got in enumerate(run.code, first)
+        )
 
     def name(self, vaddr: int) -> str:
         """``owner:function``; `owner` alone where no function is known."""
@@ -75,20 +80,26 @@ class Code:
 
 
 def loaded(
-    said: Userspace, arch: Arch, modules: dict[str, Path], symbols: Symbols | None
+    said: Userspace,
+    arch: Arch,
+    workload: Collection[Work],
+    modules: dict[str, Path],
+    symbols: Symbols | None,
 ) -> list[Code]:
     """What the kernel said it loaded, where that can be believed.
 
-    `modules` are the files by name; `symbols` are the kernel's own. Raises
-    InfrastructureError where a module's file cannot be read.
+    `workload` is what the config asks for; `modules` are the files by name; `symbols` are
+    the kernel's own. Raises InfrastructureError where a module's file cannot be read.
     """
     codes: list[Code] = []
-    for module, section, base in said.sections:
+    for module, section, base in said.sections if "modules" in workload else ():
         if module in modules:
             codes += _of_module(modules[module], module, section, base)
-    for program, base, data in said.jited:
-        if not (symbols and symbols.contain(data)):
-            codes.append(Code(BPF, program, base, data))
+    jited = said.jited if "bpf" in workload else []
+    if sum(len(data) for _program, _base, data in jited) <= MOST_JITED:
+        for program, base, data in jited:
+            if not (symbols and symbols.contain(data)):
+                codes.append(Code(BPF, program, base, data))
     return [code for code in codes if _allowed(code, arch.loaded_code)]
 
 
@@ -134,7 +145,8 @@ def _sections(elf: ELFFile, module: str, name: str, base: int) -> list[Code]:
             module,
             base,
             section.data(),
-            tuple(sorted(relocated)),
+            frozenset(relocated),
+            _RELOCATED.get(elf["e_machine"], _MOST_RELOCATED),
             tuple(sorted(names.items())),
         )
     ]

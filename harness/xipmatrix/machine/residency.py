@@ -10,7 +10,8 @@ and by its guest virtual address (who executed it):
   MMU off or through an identity mapping is never a user program here, because init is
   linked far from every RAM physical address (Arch.init.text_virtual_address).
 * **firmware**: as above with virtual == physical, in memory that the board declares to
-  be the firmware's. Code at a kernel virtual address in that memory is kernel-ram.
+  be the firmware's, and code that was there before the first instruction. Other code there,
+  and code at a kernel virtual address, is kernel-ram.
 * **user**: fetched elsewhere, at any other virtual address, and code of the one program
   there is. The plugin API of QEMU 7.2 shows no privilege level, so a kernel that maps its
   own code where programs lie would not be told by addresses: other code there is kernel-ram.
@@ -38,8 +39,7 @@ from ..core.errors import InfrastructureError
 from ..matrix.model import Arch, Board, RamText
 from .result import Memory, Sample
 
-_HEADER = "xipmatrix-residency 1 "
-_FNV_START, _FNV_PRIME, _MASK = 0xCBF29CE484222325, 0x100000001B3, (1 << 64) - 1
+_HEADER = "xipmatrix-residency 2 "
 
 
 # The assembler's marks ($a, $d, .L) and the linker script's: no names of code.
@@ -65,14 +65,22 @@ class Where(StrEnum):
 
 @dataclass(frozen=True)
 class Run:
-    """Contiguous code: guest virtual and host address, size in bytes, FNV-1a of its bytes
-    (None: not known), and how many instructions of it were executed."""
+    """Contiguous code: guest virtual and host address, its bytes as fetched (None: not
+    known), and how many instructions of it were executed."""
 
     vaddr: int
     haddr: int
-    hash: int | None
-    size: int
+    code: bytes | None
     count: int
+
+    @property
+    def size(self) -> int:
+        """In bytes; of a sample, of which no more is known, 1."""
+        return 1 if self.code is None else len(self.code)
+
+    def equals(self, data: bytes) -> bool:
+        """Whether it is `data`, as far as is known."""
+        return len(data) == self.size and self.code in (None, data)
 
 
 class LoadedCode(Protocol):
@@ -158,21 +166,13 @@ def runs_of(samples: Iterable[Sample], memories: Sequence[Memory]) -> list[Run]:
             if 0 <= one.physical - memory.physical < memory.size:
                 host = memory.host + one.physical - memory.physical
                 break
-        found.append(Run(one.pc, host, None, 1, 1))
+        found.append(Run(one.pc, host, None, 1))
     return found
 
 
 def _run(words: Sequence[str]) -> Run:
-    vaddr, haddr, code, size, count = words
-    return Run(int(vaddr, 16), int(haddr, 16), int(code, 16), int(size), int(count))
-
-
-def fnv1a(data: bytes) -> int:
-    """64-bit FNV-1a, as residency.c computes it."""
-    value = _FNV_START
-    for byte in data:
-        value = (value ^ byte) * _FNV_PRIME & _MASK
-    return value
+    vaddr, haddr, code, count = words
+    return Run(int(vaddr, 16), int(haddr, 16), bytes.fromhex(code), int(count))
 
 
 class Symbols:
@@ -325,8 +325,14 @@ def _place(run: Run, memories: Sequence[Memory], board: Board, arch: Arch) -> Wh
         return Where.KERNEL_RAM
     if run.vaddr == memory.physical + run.haddr - memory.host:
         firmware = any(memory.name == region.name for region in board.firmware)
-        return Where.FIRMWARE if firmware else Where.KERNEL_RAM
+        return Where.FIRMWARE if firmware and _unchanged(run, memory) else Where.KERNEL_RAM
     return Where.USER
+
+
+def _unchanged(run: Run, memory: Memory) -> bool:
+    """Whether a run is what its memory held at first; where that is not known, it is."""
+    at = run.haddr - memory.host
+    return memory.content is None or run.equals(memory.content[at : at + run.size])
 
 
 def _declared(run: Run, declared: Iterable[RamText], symbols: Symbols | None) -> str | None:
@@ -339,9 +345,8 @@ def _declared(run: Run, declared: Iterable[RamText], symbols: Symbols | None) ->
         assert symbols is not None
         for base, data in ram_text(text, symbols, run.vaddr, run.size):
             at = run.vaddr - base
-            if 0 <= at and at + run.size <= len(data):
-                if run.hash in (None, fnv1a(data[at : at + run.size])):
-                    return text.name
+            if at >= 0 and run.equals(data[at : at + run.size]):
+                return text.name
     return None
 
 
@@ -362,7 +367,7 @@ def ram_text(text: RamText, symbols: Symbols, vaddr: int, size: int) -> list[tup
     for place, other in text.replaced.items():
         changed = bytearray(data)
         to, source = place - base, other - base
-        if 0 <= to and 0 <= source and max(to, source) + _WORD <= len(data):
+        if to >= 0 and source >= 0 and max(to, source) + _WORD <= len(data):
             changed[to : to + _WORD] = data[source : source + _WORD]
             forms.append(bytes(changed))
     return [(base, form) for form in forms]

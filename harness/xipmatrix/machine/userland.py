@@ -18,7 +18,7 @@ from pathlib import Path
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
-from .residency import Run, fnv1a
+from .residency import Run
 from .symtab import address_of
 
 _NEWC = (b"070701", b"070702")
@@ -41,11 +41,10 @@ class Program:
 
     def holds(self, run: Run) -> bool:
         """Whether `run` is code of this program, at its place."""
-        for base, data in self.segments:
-            at = run.vaddr - base
-            if at >= 0 and at + run.size <= len(data):
-                return run.hash is None or run.hash == fnv1a(data[at : at + run.size])
-        return False
+        return any(
+            run.vaddr >= base and run.equals(data[run.vaddr - base :][: run.size])
+            for base, data in self.segments
+        )
 
 
 def init_of(carrier: Path) -> Program | None:
@@ -70,7 +69,7 @@ def init_of(carrier: Path) -> Program | None:
 
 
 def _initramfs(elf: ELFFile) -> bytes:
-    """The bytes between usr/initramfs_data.S's symbols, both or nothing."""
+    """The bytes that usr/initramfs_data.S's symbols name; none where they are not there."""
     start, size_at = address_of(elf, "__initramfs_start"), address_of(elf, "__initramfs_size")
     if start is None or size_at is None:
         return b""
@@ -82,9 +81,9 @@ def _initramfs(elf: ELFFile) -> bytes:
 def _read(elf: ELFFile, vaddr: int, size: int) -> bytes:
     for section in elf.iter_sections():
         at = vaddr - section["sh_addr"]
-        if section["sh_flags"] & 0x2 and section["sh_type"] != "SHT_NOBITS":
-            if 0 <= at < section["sh_size"]:
-                return bytes(section.data()[at : at + size])
+        stored = section["sh_flags"] & 0x2 and section["sh_type"] != "SHT_NOBITS"
+        if stored and 0 <= at < section["sh_size"]:
+            return bytes(section.data()[at : at + size])
     return b""
 
 

@@ -43,7 +43,8 @@ def in_place(cell: Cell, boot: BootResult, vmlinux: Path | None, said: Userspace
         return Evidence(name, False, summary, Verdict.INFRASTRUCTURE)
     symbols = residency.Symbols(vmlinux) if vmlinux else None
     modules = loaded.module_files(vmlinux) if vmlinux else {}
-    code = loaded.loaded(said, cell.arch_spec, modules, symbols)
+    work = cell.config_spec.workload
+    code = loaded.loaded(said, cell.arch_spec, work, modules, symbols)
     init = userland.init_of(boot.initrd or vmlinux) if vmlinux else None
     found = residency.classify(
         runs, boot.memories, cell.board_spec, cell.arch_spec, symbols, code, init
@@ -68,6 +69,14 @@ def in_place(cell: Cell, boot: BootResult, vmlinux: Path | None, said: Userspace
     if counted and cell.board_spec.qemu.icount is not None:
         # Else timers come by the host's clock, and a busy host counts other numbers.
         figures["kernel_repeatable"] = kernel
+    if counted and not flash and not said.started:
+        # The image begins in flash: whatever ran instead, nobody started the image.
+        summary = (
+            "the machine never started the image: not one instruction was fetched from flash, "
+            f"but {found.total} elsewhere ({_top(found.outside)}); does the board's description "
+            f"fit QEMU {boot.qemu_version} and its firmware?"
+        )
+        return Evidence(name, False, summary, Verdict.INFRASTRUCTURE, figures)
     if found.outside:
         summary = (
             f"{found.counts[Where.KERNEL_RAM]} kernel {unit} were executed outside flash "

@@ -10,19 +10,20 @@
  * an exception leaves early is counted only as far as it came. The host address ties a
  * run to a memory: the monitor's gpa2hva names the host address of flash and RAM.
  *
- * At exit, one line a run (numbers hexadecimal but for the last two), executed runs only:
+ * At exit, one line a run (numbers hexadecimal but for the count), executed runs only:
  *
- *	xipmatrix-residency 1 <target>
- *	<guest virtual address> <host address> <FNV-1a of the code> <bytes of code> <count>
+ *	xipmatrix-residency 2 <target>
+ *	<guest virtual address> <host address> <code> <count>
  *
- * The hash is of the instruction bytes as fetched, so the reader can tell whether code
- * in RAM is a true copy of what the ELF file says.
+ * The code is the instructions' bytes as fetched, so the reader can tell whether code in
+ * RAM is a true copy of what the ELF file says.
  *
  * v1 counters are plain additions: QEMU must run with -accel tcg,thread=single.
  *
  * Debian's QEMU ships no qemu-plugin.h. What is used of its API is declared here, by
  * version as in include/qemu/qemu-plugin.h: 1 (QEMU 4.2 to 8.2), 2 (9.0: per-vCPU
- * scoreboards), 3 (9.1: insn_data copies). PLUGIN_API is set by the builder.
+ * scoreboards), 3 (9.1: insn_data copies), 7 (11.1: callbacks get a pointer of their own
+ * instead of the plugin's number). PLUGIN_API is set by the builder.
  */
 #include <inttypes.h>
 #include <pthread.h>
@@ -50,10 +51,17 @@ struct qemu_info {
 
 enum qemu_plugin_op { QEMU_PLUGIN_INLINE_ADD_U64 };
 
+#if PLUGIN_API >= 7
+extern void qemu_plugin_register_vcpu_tb_trans_cb(
+	qemu_plugin_id_t id, void (*cb)(struct qemu_plugin_tb *, void *), void *data);
+extern void qemu_plugin_register_atexit_cb(
+	qemu_plugin_id_t id, void (*cb)(void *), void *data);
+#else
 extern void qemu_plugin_register_vcpu_tb_trans_cb(
 	qemu_plugin_id_t id, void (*cb)(qemu_plugin_id_t, struct qemu_plugin_tb *));
 extern void qemu_plugin_register_atexit_cb(
 	qemu_plugin_id_t id, void (*cb)(qemu_plugin_id_t, void *), void *data);
+#endif
 extern size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 extern struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb,
 							 size_t index);
@@ -91,7 +99,8 @@ struct run {
 	uint64_t vaddr;
 	uint64_t haddr;
 	uint64_t hash;
-	uint64_t bytes;
+	size_t size;
+	unsigned char *code;
 #if PLUGIN_API >= 2
 	qemu_plugin_u64 count;
 #else
@@ -101,7 +110,8 @@ struct run {
 };
 
 #define BUCKETS (1u << 16)
-#define LONGEST_INSN 16
+/* A block has no more than 512 instructions (TCG_MAX_INSNS) of 16 bytes. */
+#define MOST_CODE (512 * 16)
 static struct run *buckets[BUCKETS];
 static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
 static char out_path[4096];
@@ -127,70 +137,80 @@ static uint64_t count_of(struct run *run)
 #endif
 }
 
-static uint64_t fnv1a(uint64_t hash, const struct qemu_plugin_insn *insn)
+/* Append the bytes of an instruction to `code`, which holds `size`; the new size. */
+static size_t fetch(unsigned char *code, size_t size, const struct qemu_plugin_insn *insn)
 {
-	size_t size = qemu_plugin_insn_size(insn);
-#if PLUGIN_API >= 3
-	unsigned char bytes[LONGEST_INSN];
+	size_t more = qemu_plugin_insn_size(insn);
 
-	size = qemu_plugin_insn_data(insn, bytes, sizeof(bytes));
+	if (more > MOST_CODE - size)
+		abort();
+#if PLUGIN_API >= 3
+	more = qemu_plugin_insn_data(insn, code + size, more);
 #else
-	const unsigned char *bytes = qemu_plugin_insn_data(insn);
+	memcpy(code + size, qemu_plugin_insn_data(insn), more);
 #endif
+	return size + more;
+}
+
+/* FNV-1a */
+static uint64_t hash_of(const unsigned char *code, size_t size)
+{
+	uint64_t hash = 0xcbf29ce484222325ULL;
+
 	for (size_t i = 0; i < size; i++)
-		hash = (hash ^ bytes[i]) * 0x100000001b3ULL;
+		hash = (hash ^ code[i]) * 0x100000001b3ULL;
 	return hash;
 }
 
 /* The one counter of this code at this place; made if need be. Never freed: code that is
  * translated holds its address until QEMU ends. */
-static struct run *run_at(uint64_t vaddr, uint64_t haddr, uint64_t hash, uint64_t bytes)
+static struct run *run_at(uint64_t vaddr, uint64_t haddr, const unsigned char *code, size_t size)
 {
+	uint64_t hash = hash_of(code, size);
 	uint64_t key = (vaddr ^ (haddr >> 5) ^ hash) * 0x9e3779b97f4a7c15ULL;
 	struct run **at = &buckets[key >> 48];
 
 	for (; *at; at = &(*at)->next)
 		if ((*at)->vaddr == vaddr && (*at)->haddr == haddr && (*at)->hash == hash &&
-		    (*at)->bytes == bytes)
+		    (*at)->size == size && !memcmp((*at)->code, code, size))
 			return *at;
 	*at = calloc(1, sizeof(**at));
-	if (!*at)
+	if (!*at || !((*at)->code = malloc(size)))
 		abort();
+	memcpy((*at)->code, code, size);
 	(*at)->vaddr = vaddr;
 	(*at)->haddr = haddr;
 	(*at)->hash = hash;
-	(*at)->bytes = bytes;
+	(*at)->size = size;
 #if PLUGIN_API >= 2
 	(*at)->count.score = qemu_plugin_scoreboard_new(sizeof(uint64_t));
 #endif
 	return *at;
 }
 
-static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
+static void count_block(struct qemu_plugin_tb *tb)
 {
+	static unsigned char code[MOST_CODE];
 	size_t insns = qemu_plugin_tb_n_insns(tb);
-	size_t from, to;
+	size_t from, to, size;
 
-	(void)id;
 	pthread_mutex_lock(&guard);
 	for (from = 0; from < insns; from = to) {
 		struct qemu_plugin_insn *first = qemu_plugin_tb_get_insn(tb, from);
 		uint64_t vaddr = qemu_plugin_insn_vaddr(first);
 		uint64_t haddr = (uintptr_t)qemu_plugin_insn_haddr(first);
-		uint64_t hash = 0xcbf29ce484222325ULL, bytes = 0;
 		struct run *run;
 
-		for (to = from; to < insns; to++) {
+		for (to = from, size = 0; to < insns; to++) {
 			struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, to);
 			uint64_t host = (uintptr_t)qemu_plugin_insn_haddr(insn);
 
 			/* No host address (0): not backed by memory; all such are one kind. */
 			if (haddr ? host - haddr != qemu_plugin_insn_vaddr(insn) - vaddr : host)
 				break;
-			hash = fnv1a(hash, insn);
-			bytes += qemu_plugin_insn_size(insn);
+			size = fetch(code, size, insn);
 		}
-		run = run_at(vaddr, haddr, hash, bytes);
+		run = run_at(vaddr, haddr, code, size);
 		for (size_t i = from; i < to; i++)
 			count_one(qemu_plugin_tb_get_insn(tb, i), run);
 	}
@@ -198,27 +218,57 @@ static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 }
 
 /* The file appears under its name only when it is whole. */
-static void leave(qemu_plugin_id_t id, void *data)
+static void write_counts(void)
 {
 	char partial[sizeof(out_path) + 8];
 	FILE *out;
 
-	(void)id;
-	(void)data;
 	snprintf(partial, sizeof(partial), "%s.part", out_path);
 	out = fopen(partial, "w");
 	if (!out)
 		return;
-	fprintf(out, "xipmatrix-residency 1 %s\n", target);
+	fprintf(out, "xipmatrix-residency 2 %s\n", target);
 	for (size_t i = 0; i < BUCKETS; i++)
-		for (struct run *run = buckets[i]; run; run = run->next)
-			if (count_of(run))
-				fprintf(out, "%" PRIx64 " %" PRIx64 " %" PRIx64 " %" PRIu64
-					" %" PRIu64 "\n", run->vaddr, run->haddr, run->hash,
-					run->bytes, count_of(run));
+		for (struct run *run = buckets[i]; run; run = run->next) {
+			if (!count_of(run))
+				continue;
+			fprintf(out, "%" PRIx64 " %" PRIx64 " ", run->vaddr, run->haddr);
+			for (size_t at = 0; at < run->size; at++)
+				fprintf(out, "%02x", run->code[at]);
+			fprintf(out, " %" PRIu64 "\n", count_of(run));
+		}
 	if (!ferror(out) && !fclose(out))
 		rename(partial, out_path);
 }
+
+/* ---- what QEMU calls ---- */
+
+#if PLUGIN_API >= 7
+static void translated(struct qemu_plugin_tb *tb, void *data)
+{
+	(void)data;
+	count_block(tb);
+}
+
+static void leave(void *data)
+{
+	(void)data;
+	write_counts();
+}
+#else
+static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
+{
+	(void)id;
+	count_block(tb);
+}
+
+static void leave(qemu_plugin_id_t id, void *data)
+{
+	(void)id;
+	(void)data;
+	write_counts();
+}
+#endif
 
 EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info *info, int argc,
 			       char **argv)
@@ -231,7 +281,11 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info *info
 		return 1;
 	}
 	snprintf(target, sizeof(target), "%s", info->target_name);
+#if PLUGIN_API >= 7
+	qemu_plugin_register_vcpu_tb_trans_cb(id, translated, NULL);
+#else
 	qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
+#endif
 	qemu_plugin_register_atexit_cb(id, leave, NULL);
 	return 0;
 }
