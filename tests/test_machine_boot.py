@@ -133,6 +133,39 @@ def test_samples_see_code_in_ram(run_code: Any) -> None:
     assert "kernel samples were executed outside flash" in in_place.summary
 
 
+def test_writes_to_flash_without_end_are_ended(run_code: Any) -> None:
+    code = "movw r0, #0\nmovt r0, #0x0100\nmvn r1, #0\n1: str r1, [r0]\nb 1b\n"
+    seen = run_code(code, silence=60.0, total=60.0)
+    assert seen.end is End.FLASH_LIMIT
+    assert seen.flash_trace is not None
+    # What is written between two looks at it is no more than a disk can take.
+    assert seen.flash_trace.stat().st_size < 256 << 20
+    judged = judge(make_cell(), seen, None)
+    assert any(one.name == "flash-writes" and not one.holds for one in judged.evidence)
+
+
+@pytest.mark.parametrize(
+    ("reasons", "status", "end"),
+    [
+        (["guest-shutdown"], 0, End.POWEROFF),
+        (["guest-reset"], 0, End.RESET),
+        ([], 0, End.POWEROFF),
+        # With a status of the guest's own: QEMU 7.2's sifive_test, and newer ones.
+        ([], 3, End.FAILURE),
+        (["guest-shutdown"], 3, End.FAILURE),
+        (["guest-panic"], 3, End.PANIC),
+        # Nobody in the guest asked for it; killed; hung in its own exit.
+        (["host-signal"], 0, End.QEMU_FAILED),
+        (["host-error"], 1, End.QEMU_FAILED),
+        ([], -11, End.QEMU_FAILED),
+        (["guest-shutdown"], -6, End.QEMU_FAILED),
+        (["guest-shutdown"], None, End.QEMU_FAILED),
+    ],
+)
+def test_what_the_end_of_qemu_means(reasons: list[str], status: int | None, end: End) -> None:
+    assert booting._ending(reasons, status)[0] is end
+
+
 # Says what init says, and goes on when a key is there.
 HOLD = """
     movw r0, #0

@@ -38,6 +38,13 @@ def test_init_standing_still_is_noticed_once_whole(tmp_path: Path) -> None:
     assert moments == ["userspace", "poweroff"]
 
 
+def test_a_moment_is_looked_at_once(tmp_path: Path) -> None:
+    moments: list[str] = []
+    script = "for i in 1 2 3; do echo XIPMATRIX-HOLD poweroff; echo XIPMATRIX-HOLD soon; done"
+    assert play(script, tmp_path / "log", Limits(), moments) is None
+    assert moments == ["poweroff"]
+
+
 @pytest.mark.parametrize(
     ("script", "end"),
     [

@@ -70,6 +70,22 @@ def test_what_init_says_is_read() -> None:
     assert said.meminfo_kb("SwapTotal") is None
 
 
+def test_what_init_did_not_say_is_told() -> None:
+    assert protocol.read_console(CONSOLE).foreign == []
+    again = "XIPMATRIX-REPLY 02b1868eb9c40d86\n"
+    assert protocol.read_console(CONSOLE + again).foreign == ["REPLY"]
+    assert protocol.read_console(again + CONSOLE).foreign == ["REPLY", "REPLY"]
+    twice = "XIPMATRIX-BEGIN /proc/meminfo\nXIPMATRIX-BEGIN /proc/iomem\n"
+    assert protocol.read_console(CONSOLE + twice).foreign == ["BEGIN /proc/meminfo"]
+    held = "XIPMATRIX-HOLD userspace\nXIPMATRIX-HOLD poweroff\n"
+    assert protocol.read_console(CONSOLE + held).foreign == []
+    assert protocol.read_console(CONSOLE + held + held).foreign == [
+        "HOLD userspace",
+        "HOLD poweroff",
+    ]
+    assert protocol.read_console(CONSOLE + CONSOLE).foreign[0] == "INIT"
+
+
 LOADED = """\
 XIPMATRIX-INIT 1
 XIPMATRIX-SECTION hello .init.text 0xbf200000\r

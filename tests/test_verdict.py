@@ -12,7 +12,6 @@ import pytest
 from machine_support import make_cell
 from xipmatrix.core.evidence import Evidence, Verdict
 from xipmatrix.machine import protocol
-from xipmatrix.machine.residency import fnv1a
 from xipmatrix.machine.result import BootResult, End, Memory, Moment, Sample
 from xipmatrix.pipeline.stages import flaky
 from xipmatrix.result import CellResult
@@ -30,8 +29,8 @@ FILES = (
 )
 DONE = "XIPMATRIX-DONE\nreboot: Power down\n"
 GOOD = KERNEL + INIT + REPLY + FILES + DONE
-FROM_FLASH = f"bf010000 {FLASH + 0x10000:x} 0 4 20000000\n"
-USER = f"20000000 {RAM + 0x300000:x} 0 4 12000\n"
+FROM_FLASH = f"bf010000 {FLASH + 0x10000:x} 00000000 20000000\n"
+USER = f"20000000 {RAM + 0x300000:x} 00000000 12000\n"
 COUNTS = FROM_FLASH + USER
 IN_FLASH = Sample(0, 0xBF010000, 0x10000)
 
@@ -41,7 +40,7 @@ def boot(
 ) -> BootResult:
     (folder / "console.log").write_text(console)
     if counts is not None:
-        (folder / "counts.txt").write_text("xipmatrix-residency 1 arm\n" + counts)
+        (folder / "counts.txt").write_text("xipmatrix-residency 2 arm\n" + counts)
     (folder / "trace.log").write_text("pflash_reset virt.flash0: reset\n")
     good = BootResult(
         end=End.POWEROFF,
@@ -103,7 +102,7 @@ def test_a_write_that_the_flash_ignores_counts_too(tmp_path: Path, line: str) ->
 
 
 PANIC = KERNEL + "Kernel panic - not syncing: Attempted to kill init!\n"
-OUTSIDE = f"c0100000 {RAM + 0x100000:x} 0 4 1\n"
+OUTSIDE = f"c0100000 {RAM + 0x100000:x} 00000000 1\n"
 
 
 @pytest.mark.parametrize(
@@ -142,7 +141,11 @@ OUTSIDE = f"c0100000 {RAM + 0x100000:x} 0 4 1\n"
             "reply",
             {"console": GOOD.replace("02b1868eb9c40d86", "0123456789abcdef")},
         ),
+        # Somebody speaks as init does: the same again, or before it.
+        (Verdict.USERSPACE_FAILED, "init-alone", {"console": GOOD + REPLY}),
+        (Verdict.USERSPACE_FAILED, "init-alone", {"console": REPLY + GOOD}),
         (Verdict.USERSPACE_FAILED, "powered-off", {"end": End.SILENT}),
+        (Verdict.USERSPACE_FAILED, "powered-off", {"end": End.FAILURE}),
         (Verdict.USERSPACE_FAILED, "powered-off", {"end": End.RESET}),
         (Verdict.USERSPACE_FAILED, "powered-off", {"console": GOOD.replace(DONE, "")}),
         (Verdict.USERSPACE_FAILED, "cpus", {"console": GOOD.replace("CPUS 0001", "CPUS 0002")}),
@@ -172,11 +175,17 @@ OUTSIDE = f"c0100000 {RAM + 0x100000:x} 0 4 1\n"
             "in-place",
             {"counts": None, "samples": (*(IN_FLASH,) * 99, Sample(0, 0xC0100000, 0x40100000))},
         ),
+        # What firmware starts instead of the image is no fault of the image.
+        (
+            Verdict.INFRASTRUCTURE,
+            "in-place",
+            {"console": "OpenSBI v1.6\n", "counts": OUTSIDE, "end": End.SILENT},
+        ),
         (Verdict.USERSPACE_FAILED, "in-place", {"counts": FROM_FLASH}),
         (
             Verdict.INFRASTRUCTURE,
             "in-place",
-            {"counts": f"bf010000 {FLASH + 0x10000:x} 0 4 999\n" + USER},
+            {"counts": f"bf010000 {FLASH + 0x10000:x} 00000000 999\n" + USER},
         ),
         (Verdict.INFRASTRUCTURE, "qemu", {"end": End.QEMU_FAILED, "detail": "killed"}),
     ],
@@ -191,7 +200,7 @@ def test_what_breaks_what(
 
 BPF = "XIPMATRIX-JITED workload 00000000bf202000 0011223344556677\n"
 RAN = "XIPMATRIX-WORKLOAD bpf 0080\n"
-JITED = f"bf202000 {RAM + 0x100000:x} {fnv1a(bytes.fromhex('00112233')):x} 4 640\n"
+JITED = f"bf202000 {RAM + 0x100000:x} 00112233 640\n"
 
 
 def bpf(folder: Path, said: str = BPF + RAN, counts: str = COUNTS + JITED) -> Judgement:

@@ -16,18 +16,18 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from qemu.qmp import Message, QMPClient, QMPError, Runstate
 
 from ..core import run
 from ..core.files import sha256_file, write_atomic
-from ..matrix.model import Board
+from ..matrix.model import Board, Region
 from . import console, qemu
 from .moments import look
 from .monitor import Monitor
-from .plugin import build_plugin
+from .plugin import api_of, build_plugin
 from .result import (
     CONSOLE,
     COUNTS,
@@ -46,6 +46,9 @@ logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
 
 _START_SECONDS = 30.0
 _EXIT_SECONDS = 20.0
+# Bytes; QEMU traces some 180 for each write to flash. A good kernel makes none.
+_MOST_TRACED = 1 << 18
+_TRACE_SECONDS = 0.25
 
 
 @dataclass
@@ -67,6 +70,7 @@ class Watch:
     flash: Path | None
     work: Path
     limits: console.Limits
+    trace: Path
     sampling: bool
 
 
@@ -85,7 +89,8 @@ def boot(
 
     `bootargs` holds the challenge already, and counts where firmware hands it over;
     elsewhere it lies in the flash's device tree. `count` loads the residency plugin; without
-    it, or where QEMU has no plugins, the program counters are sampled.
+    it, or where QEMU has no plugins or such as we do not know, the program counters are
+    sampled.
     `kernel` is for a negative control: a normal kernel run from RAM.
     Raises InfrastructureError where QEMU is missing or does not start; what the guest
     does is never an error.
@@ -99,14 +104,14 @@ def boot(
     version = qemu.version(board.qemu.binary)
     before = sha256_file(flash)
     command = qemu.boot_args(board, flash, bootargs=bootargs, work=work, kernel=kernel)
-    count = count and qemu.has_plugins(board.qemu.binary)
+    count = count and qemu.has_plugins(board.qemu.binary) and api_of(version) is not None
     if count:
         # One host thread for all CPUs: the plugin's counters are plain additions.
         command += ["-accel", "tcg,thread=single"]
         command += ["-plugin", f"{build_plugin(version)},out={counts}"]
     command += ["-trace", "pflash_*", "-D", str(trace), "-serial", "stdio", "-monitor", "none"]
     write_atomic(work / QEMU_SCRIPT, _script(board, command))
-    watch = Watch(board, flash if kernel is None else None, work, limits, sampling=not count)
+    watch = Watch(board, flash if kernel is None else None, work, limits, trace, not count)
     began = time.monotonic()
     with _socket() as socket, stderr.open("wb") as errors:
         watched = [*command, "-S", "-qmp", f"unix:{socket}"]
@@ -114,12 +119,15 @@ def boot(
     if run.stopping():
         raise KeyboardInterrupt
     seconds = time.monotonic() - began
-    detail = seen.detail
-    if seen.end is End.QEMU_FAILED:
-        said = " ".join(stderr.read_text("utf-8", "replace").split())
+    end, detail = seen.end, seen.detail
+    said = " ".join(stderr.read_text("utf-8", "replace").split())
+    if end is End.FAILURE and said:
+        # QEMU fails with an exit status too, and then says why.
+        end = End.QEMU_FAILED
+    if end is End.QEMU_FAILED:
         detail = f"{detail}; {said[:300]}" if said else detail
     return BootResult(
-        end=seen.end,
+        end=end,
         seconds=round(seconds, 3),
         console=log,
         counts=counts if counts.is_file() else None,
@@ -175,6 +183,8 @@ async def _watch(watch: Watch, command: list[str], socket: Path, log: Path, erro
                     return seen
                 monitor = Monitor(client)
                 memories = [await monitor.memory(*one) for one in _memories(watch.board)]
+                for region in watch.board.firmware:
+                    memories.append(await _firmware(monitor, region, watch.work))
                 seen.memories = tuple(memories)
                 await monitor.execute("cont")
                 end = await _run(watch, monitor, process, log, seen)
@@ -215,9 +225,17 @@ async def _run(
     sampling = None
     if watch.sampling:
         sampling = asyncio.create_task(sample(monitor, turn, seen.samples))
+    reading = asyncio.create_task(console.read(process.stdout, log, watch.limits, on_hold))
     try:
-        return await console.read(process.stdout, log, watch.limits, on_hold)
+        while not (await asyncio.wait([reading], timeout=_TRACE_SECONDS))[0]:
+            if watch.trace.is_file() and watch.trace.stat().st_size > _MOST_TRACED:
+                return End.FLASH_LIMIT
+        return reading.result()
     finally:
+        if not reading.done():
+            reading.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reading
         if sampling is not None:
             sampling.cancel()
             # The machine may have gone while it was asked something.
@@ -247,12 +265,20 @@ async def _connected(monitor: QMPClient, process: run.Process) -> bool:
 
 
 def _memories(board: Board) -> list[tuple[str, int, int]]:
-    """Name, guest physical address and size in bytes of what a board can execute from."""
+    """Name, guest physical address and size in bytes of a board's flash and RAM."""
     return [
         ("flash", board.flash.base, board.flash.size),
         ("ram", board.ram_base, board.qemu.memory),
-        *((region.name, region.base, region.size) for region in board.firmware),
     ]
+
+
+async def _firmware(monitor: Monitor, region: Region, work: Path) -> Memory:
+    """A firmware's memory, with its content: what else is executed there is not the firmware."""
+    memory = await monitor.memory(region.name, region.base, region.size)
+    path = await monitor.save(region.base, region.size, work / f"{region.name}.bin")
+    content = path.read_bytes()
+    path.unlink()
+    return replace(memory, content=content)
 
 
 async def _exit_status(process: run.Process, monitor: QMPClient) -> int | None:
@@ -271,12 +297,13 @@ async def _exit_status(process: run.Process, monitor: QMPClient) -> int | None:
 def _ending(reasons: list[str], status: int | None) -> tuple[End, str]:
     """What QEMU's SHUTDOWN reasons and exit status mean, after the console has ended."""
     ends = {"guest-shutdown": End.POWEROFF, "guest-reset": End.RESET, "guest-panic": End.PANIC}
-    if status == 0:
-        for reason in reasons:
-            if reason in ends:
-                return ends[reason], ""
-        if not reasons:
-            # riscv's power switch (sifive_test) makes QEMU 7.2 exit without an event.
-            return End.POWEROFF, ""
     why = f"SHUTDOWN: {', '.join(reasons) or 'no event'}; exit status {status}"
+    found = next((ends[reason] for reason in reasons if reason in ends), None)
+    # riscv's power switch (sifive_test) makes QEMU 7.2 exit without an event, with the
+    # status that the guest gave it.
+    its_own = found is not None or not reasons
+    if status == 0 and its_own:
+        return found or End.POWEROFF, ""
+    if status is not None and status > 0 and its_own:
+        return found if found in (End.RESET, End.PANIC) else End.FAILURE, why
     return End.QEMU_FAILED, why

@@ -57,8 +57,8 @@ OnHold = Callable[[str], Awaitable[None]]
 async def read(pipe: IO[bytes], log: Path, limits: Limits, on_hold: OnHold) -> End | None:
     """Copy the console from `pipe` to `log` until it ends: None is end of file.
 
-    When init says that it stands still, `on_hold` is called with the moment's name; the
-    time that takes is not the guest's. After a panic the guest may still print why, for a
+    When init says that it stands still, `on_hold` is called with the moment's name, once for
+    each; the time that takes is not the guest's. After a panic the guest may still print why, for a
     second of silence. Whoever gets an End ends the guest.
     """
     reader = asyncio.StreamReader()
@@ -66,6 +66,7 @@ async def read(pipe: IO[bytes], log: Path, limits: Limits, on_hold: OnHold) -> E
     transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
     stop = time.monotonic() + limits.total
     line, seen, panicked = b"", 0, False
+    held: set[str] = set()
     try:
         with log.open("wb", buffering=0) as out:
             while True:
@@ -84,6 +85,9 @@ async def read(pipe: IO[bytes], log: Path, limits: Limits, on_hold: OnHold) -> E
                 *whole, line = (line + data).split(b"\n")
                 panicked = panicked or any(PANIC.encode() in one for one in (*whole, line))
                 for moment in filter(None, map(held_moment, whole)):
+                    if moment in held:
+                        continue
+                    held.add(moment)
                     began = time.monotonic()
                     await on_hold(moment)
                     stop += time.monotonic() - began

@@ -16,6 +16,9 @@ _HOLD = re.compile(rb"^XIPMATRIX-HOLD (\w+)\r?$")
 # How every line of init's begins.
 PREFIX = "XIPMATRIX-"
 _WORDS = "INIT|CPUS|REPLY|BEGIN|END|DONE|HOLD|SECTION|JITED|WORKLOAD"
+# What init says once, some of it once for each file or moment.
+_NAMED_ONCE = {"BEGIN", "END", "HOLD", "WORKLOAD"}
+_ONCE = {"INIT", "CPUS", "REPLY", "DONE", *_NAMED_ONCE}
 _LINE = re.compile(rf"^{PREFIX}({_WORDS})(?: (\S.*?))?\s*$")
 
 
@@ -35,9 +38,9 @@ def reply(challenge: int) -> int:
 
 
 def held_moment(line: bytes) -> str | None:
-    """The moment at which init says, on a line of the console, that it stands still."""
+    """The one of MOMENTS at which init says, on a line of the console, that it stands still."""
     found = _HOLD.match(line)
-    return found[1].decode() if found else None
+    return found[1].decode() if found and found[1].decode() in MOMENTS else None
 
 
 @dataclass
@@ -46,7 +49,8 @@ class Userspace:
 
     `sections`: module, section of code and the address (virtual) it was loaded to. `jited`:
     BPF program, address (virtual) and bytes of its machine code. `workload`: how often each
-    work was done.
+    work was done. `foreign`: words in init's manner that are not init's: they stand before
+    its first line, or it says them once and they are there again.
     """
 
     started: bool = False
@@ -58,6 +62,7 @@ class Userspace:
     sections: list[tuple[str, str, int]] = field(default_factory=list)
     jited: list[tuple[str, int, bytes]] = field(default_factory=list)
     workload: dict[str, int] = field(default_factory=dict)
+    foreign: list[str] = field(default_factory=list)
 
     def meminfo_kb(self, key: str) -> int | None:
         """A line of /proc/meminfo such as ``MemTotal``, in kB; None where it is missing."""
@@ -73,6 +78,7 @@ def read_console(console: str) -> Userspace:
     """
     said = Userspace()
     reading: str | None = None
+    once: set[str] = set()
     for line in console.replace("\r", "").split("\n"):
         found = _LINE.match(line)
         if found is None:
@@ -80,6 +86,11 @@ def read_console(console: str) -> Userspace:
                 said.files[reading] += line + "\n"
             continue
         word, value = found[1], found[2] or ""
+        text = f"{word} {value}".strip() if word in _NAMED_ONCE else word
+        if text in once or (word != "INIT" and not said.started):
+            said.foreign.append(text)
+        if word in _ONCE:
+            once.add(text)
         if word == "INIT":
             said.started = value == "1"
         elif not said.started:

@@ -25,17 +25,25 @@ class End(StrEnum):
     SILENT = "silent"
     TIMEOUT = "timeout"
     OUTPUT_LIMIT = "output-limit"
+    # More writes to flash than anybody needs to see.
+    FLASH_LIMIT = "flash-limit"
+    # The guest ended the machine and told of a failure.
+    FAILURE = "failure"
     QEMU_FAILED = "qemu-failed"
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Guest memory and where QEMU keeps it: `physical` (guest), `host`, `size` in bytes."""
+    """Guest memory and where QEMU keeps it: `physical` (guest), `host`, `size` in bytes.
+
+    `content` is a firmware's memory as it was before the first instruction.
+    """
 
     name: str
     physical: int
     size: int
     host: int
+    content: bytes | None = None
 
 
 @dataclass(frozen=True)

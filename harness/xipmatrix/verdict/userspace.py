@@ -12,6 +12,7 @@ from ..machine.result import BootResult, End
 from ..matrix.model import Board
 
 _KERNEL_SPOKE = re.compile(r"(?:Booting Linux on |Linux version \d)")
+_NAMED = 5
 _IOMEM = re.compile(r"^\s*([0-9a-f]+)-([0-9a-f]+) : (.+)$", re.M)
 
 
@@ -21,6 +22,7 @@ def evidence(board: Board, boot: BootResult, said: protocol.Userspace) -> list[E
     return [
         _no_panic(console),
         _reached(boot, console, said),
+        _alone(said),
         _reply(boot, said),
         _powered_off(board, boot, said),
         _cpus(board, said),
@@ -62,7 +64,22 @@ def _how(boot: BootResult) -> str:
         End.SILENT: f"silent for {boot.silence_limit:g} s",
         End.TIMEOUT: f"stopped after {boot.total_limit:g} s",
         End.OUTPUT_LIMIT: "stopped for endless output",
+        End.FLASH_LIMIT: "stopped for endless writes to flash",
     }.get(boot.end, f"ended by {boot.end}")
+
+
+def _alone(said: protocol.Userspace) -> Evidence:
+    """Nothing else than init speaks in init's manner: what it says could be replaced."""
+    words = list(dict.fromkeys(said.foreign))
+    summary = "nothing but init speaks as init does"
+    if words:
+        more = f" and {len(words) - _NAMED} more" if len(words) > _NAMED else ""
+        summary = (
+            "said before init, or again though init says it once: "
+            f"{', '.join(words[:_NAMED])}{more}"
+        )
+    figures = {"foreign": words}
+    return Evidence("init-alone", not words, summary, Verdict.USERSPACE_FAILED, figures)
 
 
 def _reply(boot: BootResult, said: protocol.Userspace) -> Evidence:
