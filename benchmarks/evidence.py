@@ -32,7 +32,7 @@ from xipmatrix.matrix.load import Wanted, load_matrix
 from xipmatrix.matrix.model import Cell
 from xipmatrix.pipeline import Options, Pipeline, cell_flash, challenged
 from xipmatrix.result import Stage
-from xipmatrix.store import Run
+from xipmatrix.store import Store
 from xipmatrix.verdict import judge, memory
 from xipmatrix.verdict.in_place import in_place
 
@@ -49,7 +49,7 @@ def built_cell(name: str, folder: Path) -> tuple[Cell, Built]:
     def tell(cell_id: str, stage: str, detail: str) -> None:
         print(f"  {cell_id}: {stage} {detail}", file=sys.stderr)
 
-    pipeline = Pipeline(loaded, TEMPLATES, Run(folder / "run"), options, tell)
+    pipeline = Pipeline(loaded, TEMPLATES, Store(folder / "run").new_run(), options, tell)
     result = pipeline.run_cell(cell)
     if result.verdict is not None:
         raise SystemExit(f"{name} cannot be built: {result.verdict}: {result.reason}")

@@ -54,7 +54,8 @@ def bench(arch: str, request: pytest.FixtureRequest, folder: Path) -> Bench:
             silence_seconds=limits.silence,
             boot_seconds=limits.total,
         )
-        return replace(pipeline, run=Store(folder / "run"), options=options, tell=tell).new_run()
+        run = Store(folder / "run").new_run()
+        return replace(pipeline, run=run, options=options, tell=tell)
 
     return Bench(
         cell=cell,
