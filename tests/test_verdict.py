@@ -198,6 +198,14 @@ def test_what_breaks_what(
     assert judged.reason.startswith(f"{name}: ")
 
 
+def test_what_was_counted_is_quoted_before_what_the_kernel_says(tmp_path: Path) -> None:
+    console = GOOD.replace("Kernel data", "Kernel code")
+    judged = judge(make_cell(), boot(tmp_path, console, COUNTS + OUTSIDE), None)
+    wrong = [one.name for one in judged.evidence if not one.holds]
+    assert (judged.verdict, wrong) == (Verdict.NOT_IN_PLACE, ["in-place", "iomem"])
+    assert judged.reason.startswith("in-place: 1 kernel instructions")
+
+
 BPF = "XIPMATRIX-JITED workload 00000000bf202000 0011223344556677\n"
 RAN = "XIPMATRIX-WORKLOAD bpf 0080\n"
 JITED = f"bf202000 {RAM + 0x100000:x} 00112233 640\n"

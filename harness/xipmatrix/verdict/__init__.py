@@ -45,7 +45,10 @@ def judge(
 
 
 def decide(evidence: Sequence[Evidence]) -> Judgement:
-    """The worst verdict that failed evidence leads to; `pass` where only advisory one failed."""
+    """The worst verdict that failed evidence leads to; `pass` where only advisory one failed.
+
+    Where several lead to it, the first of them is the reason.
+    """
     severity = list(Verdict)
     failed = [one for one in evidence if not one.holds and not one.advisory]
     if not failed:
@@ -61,7 +64,11 @@ def decide(evidence: Sequence[Evidence]) -> Judgement:
 
 
 def dynamic_evidence(cell: Cell, boot: BootResult, vmlinux: Path | None) -> list[Evidence]:
-    """What one boot says, as named evidence, in the order of the boot."""
+    """What one boot says, as named evidence, in the order of the boot.
+
+    The order decides which evidence of one severity is quoted: what was measured of the
+    kernel's place comes before what the kernel says of it.
+    """
     board = cell.board_spec
     if boot.end is End.QEMU_FAILED:
         return [Evidence("qemu", False, boot.detail, Verdict.INFRASTRUCTURE)]
@@ -72,5 +79,6 @@ def dynamic_evidence(cell: Cell, boot: BootResult, vmlinux: Path | None) -> list
         *workload.evidence(cell, vmlinux, said, executed),
         executed,
         *memory.evidence(cell, boot, vmlinux, said),
+        userspace.iomem(board, said),
         *flash.evidence(boot),
     ]
