@@ -16,7 +16,8 @@ from ruamel.yaml import YAML
 from kernel_trees import fingerprint, git, make_repository
 
 COMMANDS = [
-    *("list", "build", "boot", "bisect", "series", "show", "doctor", "clean", "schema"),
+    *("list", "build", "boot", "bisect", "verify", "series", "show", "doctor", "clean"),
+    "schema",
     "completion",
 ]
 ENDS = ("--kernel", "/nowhere", "--good", "v1", "--bad", "v2")
@@ -116,6 +117,15 @@ def test_what_changes_nothing_loads_little(home: dict[str, str]) -> None:
         (["bisect", "7.3/arm/*", *ENDS], 2, "cells: a search is about one"),
         (["bisect", "7.3/arm/virt/tiny/gcc", *ENDS], 2, "/nowhere: no such folder"),
         (["bisect", "7.3/arm/virt/tiny/gcc"], 2, "Missing option '--kernel'"),
+        (["verify", "--vmlinux", __file__], 2, "'--board'"),
+        (["verify", "--board", "arm/virt", "--vmlinux", "/nowhere"], 2, "/nowhere' does not exist"),
+        (["verify", "--board", "arm/vrt", "--vmlinux", __file__], 2, "did you mean arm/virt"),
+        (["verify", "--board", "arm/virt", "--vmlinux", __file__], 2, "no xipImage beside it"),
+        (
+            ["verify", "--board", "arm/virt", "--vmlinux", __file__, "--image", __file__],
+            2,
+            "is no ELF file",
+        ),
         (["series", "--arch", "risc"], 2, "unknown series 'risc'"),
         (["completion", "tcsh"], 2, "tcsh"),
     ],

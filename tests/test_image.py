@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 import struct
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -101,11 +102,41 @@ def test_a_truncated_image(tmp_path: Path) -> None:
     assert failing(tmp_path) == {"image-is-vmlinux": Verdict.IMAGE_INVALID}
 
 
-def test_deflated_data_is_not_compared(tmp_path: Path) -> None:
+DEFLATED = {**CONFIG, "XIP_DEFLATED_DATA": "y"}
+BROKEN = {"image-is-vmlinux": Verdict.IMAGE_INVALID}
+
+
+def deflate(image: Path, change: Callable[[bytes], bytes] = bytes) -> None:
+    """As arch/arm/boot/deflate_xip_data.sh; `change` spoils the 256 bytes of .data."""
+    raw = image.read_bytes()
+    image.write_bytes(raw[:-256] + gzip.compress(change(raw[-256:])))
+
+
+def test_deflated_data_is_compared_inflated(tmp_path: Path) -> None:
     link(tmp_path)
+    assert failing(tmp_path, DEFLATED) == BROKEN, "it is not deflated"
+    deflate(tmp_path / "xipImage")
+    assert failing(tmp_path, DEFLATED) == {}
+    assert failing(tmp_path) == BROKEN, "nobody said so"
+
+
+@pytest.mark.parametrize(
+    "change", [lambda data: data[:-1], lambda data: data[1:] + b"\0", lambda data: data + b"\1"]
+)
+def test_deflated_data_that_is_not_vmlinuxs(
+    change: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    link(tmp_path)
+    deflate(tmp_path / "xipImage", change)
+    assert failing(tmp_path, DEFLATED) == BROKEN
+
+
+def test_deflated_data_that_is_cut(tmp_path: Path) -> None:
+    link(tmp_path)
+    deflate(tmp_path / "xipImage")
     image = tmp_path / "xipImage"
-    image.write_bytes(image.read_bytes()[:-200])
-    assert failing(tmp_path, {**CONFIG, "XIP_DEFLATED_DATA": "y"}) == {}
+    image.write_bytes(image.read_bytes()[:-1])
+    assert failing(tmp_path, DEFLATED) == BROKEN
 
 
 def test_an_image_one_byte_too_large(tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ class CellResult:
 
     `arguments` are the command line's that choose another matrix or kernel than this
     checkout's: without them the cell cannot be reproduced. `digest` is a failure's, None for
-    a pass and in results of older versions.
+    a pass and in results of older versions. `command` is the whole command line for what is
+    no cell of a matrix.
     """
 
     cell: str
@@ -60,6 +61,7 @@ class CellResult:
     versions: dict[str, str] = field(default_factory=dict)
     paths: dict[str, str] = field(default_factory=dict)
     digest: Digest | None = None
+    command: str = ""
 
     @classmethod
     def of(cls, cell: Cell, arguments: str = "") -> CellResult:
@@ -86,8 +88,9 @@ class CellResult:
                 return f"{self.verdict} (known)"
             if self.verdict is Verdict.PASS:
                 return "pass (unexpected)"
-        if self.verdict is Verdict.PASS and any(one.weak for one in self.evidence):
-            return "pass (sampled)"
+        weaknesses = dict.fromkeys(one.weakness for one in self.evidence if one.weakness)
+        if self.verdict is Verdict.PASS and weaknesses:
+            return f"pass ({', '.join(weaknesses)})"
         return str(self.verdict)
 
     @property

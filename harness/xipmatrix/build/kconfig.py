@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _SET = re.compile(r"^CONFIG_(\w+)=(.*)$")
+_HEADER = re.compile(r"^# Linux/(\S+) (\S+) Kernel Configuration$", re.M)
 _UNSET = re.compile(r"^# CONFIG_(\w+) is not set$")
 
 
@@ -37,6 +38,16 @@ def parse_config(text: str) -> dict[str, str]:
         elif match := _UNSET.match(line.strip()):
             found[match[1]] = "n"
     return found
+
+
+def config_of(text: str) -> tuple[str, str] | None:
+    """Architecture (SRCARCH or ARCH) and version of the kernel whose whole .config `text` is.
+
+    None where it is not one that Kconfig wrote: a fragment or a defconfig leaves options out,
+    of which nobody may say that they are not set.
+    """
+    found = _HEADER.search(text)
+    return (found[1], found[2]) if found else None
 
 
 @dataclass(frozen=True)

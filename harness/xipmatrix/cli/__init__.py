@@ -31,6 +31,7 @@ _COMMANDS = {
     "build": ("build", "Build, boot and prove cells: all stages."),
     "boot": ("boot", "Boot a cell's built kernel again, or use its console or gdb."),
     "bisect": ("bisect", "Find the commit of your own tree that broke a cell."),
+    "verify": ("verify", "Judge a kernel that was built elsewhere."),
     "series": ("series", "Write the patch series that the templates render."),
     "show": ("inspect", "Show the evidence and paths of a cell's last result."),
     "runs": ("runs", "List the stored runs, or check the store."),
@@ -77,6 +78,7 @@ Examples:
   ./xipmatrix build --kernel ~/linux@my-branch --arch riscv
   ./xipmatrix list --profile nightly --known
   ./xipmatrix show 7.3/riscv/virt/tiny/gcc
+  ./xipmatrix verify --board riscv/virt --vmlinux ~/build/vmlinux
 \b
 Exit codes: 0 all as expected, 1 a cell is not, 2 usage or matrix error,
 3 infrastructure (our side, not the kernel's), 130 interrupted."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from .by_hand import run_by_hand
 from .common import Seconds, load, matrix_option, templates_dir
 
 
@@ -52,7 +53,7 @@ def boot_command(
     from ..core.evidence import Verdict
     from ..machine.qemu import version as qemu_version
     from ..matrix.load import Wanted
-    from ..pipeline import Options, Pipeline, boot_once, cell_flash, challenged, forget_dumps
+    from ..pipeline import Options, Pipeline, boot_once, forget_dumps
     from ..report.evidence import print_result
     from ..report.terminal import Progress, make_console
     from ..result import Stage
@@ -84,12 +85,7 @@ def boot_command(
     built = pipeline.built(result)
     folder = run.cell_folder(cell)
     if interactive or gdb:
-        from ..machine.qemu import run_interactive
-
-        _, bootargs = challenged(cell, append)
-        flash = cell_flash(cell, built, bootargs, folder, templates_dir())
-        click.echo("Ctrl-A X ends QEMU" + (f"; gdb {built.vmlinux}: target remote :1234" * gdb))
-        return run_interactive(cell.board_spec, flash.path, bootargs, folder, gdb=gdb)
+        return run_by_hand(cell, built, folder, append, gdb=gdb)
     result.versions["qemu"] = qemu_version(cell.board_spec.qemu.binary)
     seen = boot_once(cell, built, folder, pipeline.limits(), templates_dir(), extra_args=append)
     judgement = judge(cell, seen, built.vmlinux, result.evidence)

@@ -115,7 +115,7 @@ def cell_filters(command: F) -> F:
             profile=profile,
         )
         return command(
-            loaded=loaded, wanted=wanted, arguments=_arguments(matrix_file, kernel), **rest
+            loaded=loaded, wanted=wanted, arguments=arguments(matrix_file, kernel), **rest
         )
 
     many = functools.partial(click.option, type=Names(), multiple=True, metavar="NAME[,NAME…]")
@@ -145,7 +145,8 @@ def cell_filters(command: F) -> F:
     return wrapper  # type: ignore[return-value]
 
 
-def _arguments(matrix_file: Path, kernel: Sequence[str]) -> str:
+def arguments(matrix_file: Path, kernel: Sequence[str]) -> str:
+    """Words that another command needs to mean the same cells."""
     own = [text for text in kernel if is_path(text)]
     words = shlex.join([word for text in own for word in ("--kernel", text)])
     return " ".join(filter(None, (words, matrix_arguments(matrix_file))))

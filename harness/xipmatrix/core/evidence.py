@@ -42,8 +42,10 @@ FIGURES = {
     "user_instructions": "instructions of user programs",
 }
 
-# A figure `grade` says how good a piece of evidence is, where that can differ.
-COUNTED, SAMPLED = "counted", "sampled"
+# A figure `grade` says how good a piece of evidence is, where that can differ. A weak grade is
+# shown with the verdict.
+COUNTED, SAMPLED, NO_CONFIG = "counted", "sampled", "config unknown"
+_WEAK = (SAMPLED, NO_CONFIG)
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,11 @@ class Evidence:
         return self.breaks is Verdict.PASS
 
     @property
-    def weak(self) -> bool:
-        """Whether it rests on samples, where it could have been counted."""
-        return self.figures.get("grade") == SAMPLED
+    def weakness(self) -> str:
+        """The grade, where it could have been better: it rests on samples, not on counts, or
+        on less than the .config; else empty."""
+        grade = self.figures.get("grade")
+        return str(grade) if grade in _WEAK else ""
 
     def as_dict(self) -> dict[str, Any]:
         """The evidence as JSON-able data."""

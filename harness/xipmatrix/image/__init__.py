@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..core.evidence import Evidence, Verdict
+from ..core.evidence import NO_CONFIG, Evidence, Verdict
 from ..matrix.model import Board, Cell
 from .drift import drift
 from .elf import read_image
@@ -16,12 +16,13 @@ from .placement import placement
 
 def static_evidence(
     cell: Cell,
-    config: Mapping[str, str],
+    config: Mapping[str, str] | None,
     vmlinux: Path,
     xip_image: Path,
     linker_scripts: tuple[Path, Path] | None = None,
 ) -> list[Evidence]:
-    """All static evidence for `cell`. `config` is the final .config, names without CONFIG_.
+    """All static evidence for `cell`. `config` is the final .config, names without CONFIG_; None
+    where it is not known, and then nothing that hangs on it is taken for granted.
 
     `linker_scripts`: preprocessed, as built and without XIP. Raises InfrastructureError
     where vmlinux or xipImage cannot be read.
@@ -36,8 +37,10 @@ def static_evidence(
     ]
 
 
-def _configured(board: Board, config: Mapping[str, str]) -> Evidence:
+def _configured(board: Board, config: Mapping[str, str] | None) -> Evidence:
     name, wanted = "config", board.xip_phys_addr
+    if config is None:
+        return Evidence(name, False, "not known", Verdict.PASS, {"grade": NO_CONFIG})
     if config.get("XIP_KERNEL") != "y":
         summary = "CONFIG_XIP_KERNEL is not set in the final .config"
         return Evidence(name, False, summary, Verdict.CONFIG_DROPPED)

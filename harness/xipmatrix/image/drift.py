@@ -16,7 +16,7 @@ from pathlib import Path
 from ..core.evidence import Evidence, Verdict
 from ..matrix.model import Arch
 
-_NAME = "linker-script-drift"
+NAME = "linker-script-drift"
 _SHOWN = 8
 _COMMENT = re.compile(r"/\*.*?\*/", re.S)
 _TOKEN = re.compile(r'"[^"]*"|[(){};,]|[^\s(){};,"]+')
@@ -106,7 +106,7 @@ def drift(arch: Arch, scripts: tuple[Path, Path] | None) -> Evidence:
     What is absent for a reason is said in arch.yaml (`linker_script_drift`).
     """
     if scripts is None:
-        return Evidence(_NAME, False, "not known: the build left no linker scripts", Verdict.PASS)
+        return Evidence(NAME, False, "not known: the build left no linker scripts", Verdict.PASS)
     xip, normal = (inputs(path.read_text(errors="replace")) for path in scripts)
     placed = [one for one in xip if not one.discarded]
     kept = [one for one in placed if one.kept]
@@ -139,7 +139,7 @@ def drift(arch: Arch, scripts: tuple[Path, Path] | None) -> Evidence:
         wrong += [f"has no KEEP for {_listed(unkept)}"] if unkept else []
         summary = f"the XIP linker script {' and '.join(wrong)}"
     figures = {"not_placed": unplaced, "not_kept": unkept, "declared": declared}
-    return Evidence(_NAME, not (unplaced or unkept), summary, Verdict.PASS, figures)
+    return Evidence(NAME, not (unplaced or unkept), summary, Verdict.PASS, figures)
 
 
 def _covered(wanted: Input, there: list[Input]) -> bool:

@@ -77,6 +77,9 @@ class Patcher(Model):
     what: str
     architectures: tuple[str, ...] = ()
     if_config: tuple[str, ...] = ()
+    applier: tuple[str, ...] = Field(
+        (), description="functions that only a kernel has in which the table is applied"
+    )
     sections: tuple[str, ...] = ()
     bounds: tuple[Bounds, ...] = ()
     symbols: tuple[str, ...] = Field((), description="functions that are rewritten as such; globs")
@@ -120,8 +123,10 @@ def patch_sites() -> PatchSites:
     return yamlfile.load(DATA, PatchSites)
 
 
-def patch_site_evidence(arch: Arch, config: Mapping[str, str], image: Image) -> list[Evidence]:
-    """The evidence of this module. `config`: the final .config, names without CONFIG_."""
+def patch_site_evidence(
+    arch: Arch, config: Mapping[str, str] | None, image: Image
+) -> list[Evidence]:
+    """The evidence of this module. `config`: the final .config, names without CONFIG_, if known."""
     known = patch_sites()
     patchers = {
         title: patcher
@@ -137,15 +142,20 @@ def patch_site_evidence(arch: Arch, config: Mapping[str, str], image: Image) -> 
 
 
 def _patch_sites(
-    patchers: Mapping[str, Patcher], config: Mapping[str, str], image: Image
+    patchers: Mapping[str, Patcher], config: Mapping[str, str] | None, image: Image
 ) -> Evidence:
-    """No entry of a table that something applies leads into flash."""
+    """No entry of a table that something applies leads into flash.
+
+    A table of which nobody knows whether it is applied is never taken for harmless.
+    """
     name = "patch-sites"
     if not image.symbols:
         return Evidence(name, False, _NO_SYMBOLS, Verdict.INFRASTRUCTURE)
-    entries, wrong, tables = 0, [], {}
+    entries, tables = 0, {}
+    wrong: list[str] = []
+    unsure: list[str] = []
     for title, patcher in patchers.items():
-        applied = _holds(patcher.if_config, config)
+        applied = _applied(patcher, config, image)
         for found in _sites(patcher, config, image):
             entries += len(found.sites or ())
             in_rom = [site for site in found.sites or () if image.in_rom(site)]
@@ -155,18 +165,36 @@ def _patch_sites(
                 "in_rom": len(in_rom),
                 "applied": applied,
             }
-            if not applied:
+            if applied is False:
                 continue
+            faults = unsure if applied is None else wrong
             if found.sites is None:
                 # Every entry of a patcher's table is a place in text; text is in flash.
-                wrong.append(f"{title}: {found.name}, {found.size} bytes that cannot be decoded")
+                faults.append(f"{title}: {found.name}, {found.size} bytes that cannot be decoded")
             elif in_rom:
                 places = _shown(image.name_of(site) for site in in_rom)
-                wrong.append(f"{title}: {len(in_rom)} in {found.name} ({places}); {patcher.what}")
-    summary = f"{len(tables)} tables with {entries} entries, none rewrites text in flash"
+                faults.append(f"{title}: {len(in_rom)} in {found.name} ({places}); {patcher.what}")
+    figures = {"tables": tables}
     if wrong:
         summary = f"text in flash would be rewritten by {'; '.join(wrong)}"
-    return Evidence(name, not wrong, summary, Verdict.IMAGE_INVALID, {"tables": tables})
+        return Evidence(name, False, summary, Verdict.IMAGE_INVALID, figures)
+    if unsure:
+        summary = f"only the .config would tell whether there is {'; '.join(unsure)}"
+        return Evidence(name, False, summary, Verdict.NOT_APPLICABLE, figures)
+    summary = f"{len(tables)} tables with {entries} entries, none rewrites text in flash"
+    return Evidence(name, True, summary, Verdict.IMAGE_INVALID, figures)
+
+
+def _applied(patcher: Patcher, config: Mapping[str, str] | None, image: Image) -> bool | None:
+    """Whether this kernel applies the patcher's tables; None where that is not known.
+
+    What vmlinux has counts more than what a .config says, which may be another kernel's.
+    """
+    if any(name in image.named for name in patcher.applier):
+        return True
+    if config is None and patcher.if_config:
+        return False if patcher.applier else None
+    return _holds(patcher.if_config, config)
 
 
 @dataclass(frozen=True)
@@ -178,7 +206,7 @@ class _Sites:
     sites: list[int] | None
 
 
-def _sites(patcher: Patcher, config: Mapping[str, str], image: Image) -> Iterator[_Sites]:
+def _sites(patcher: Patcher, config: Mapping[str, str] | None, image: Image) -> Iterator[_Sites]:
     layouts = [one for one in patcher.layouts if _holds(one.if_config, config)]
     for table in _tables(patcher, image):
         yield _Sites(table.name, table.size, _decoded(layouts, image, table))
@@ -192,8 +220,9 @@ def _sites(patcher: Patcher, config: Mapping[str, str], image: Image) -> Iterato
         yield _Sites(name, size, [symbol.value for symbol in named])
 
 
-def _holds(options: tuple[str, ...], config: Mapping[str, str]) -> bool:
-    return not options or any(config.get(option) == "y" for option in options)
+def _holds(options: tuple[str, ...], config: Mapping[str, str] | None) -> bool:
+    """Whether one of `options` is set; True where there are none, or nobody knows."""
+    return not options or config is None or any(config.get(one) == "y" for one in options)
 
 
 def _decoded(layouts: list[Layout], image: Image, table: Table) -> list[int] | None:

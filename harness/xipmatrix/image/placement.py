@@ -10,6 +10,7 @@ memory, and only its load image in flash.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -21,12 +22,14 @@ from .elf import Image, Section
 
 # What objcopy and flash tools put where nothing is.
 _FILL = (b"\x00", b"\xff")
+# The function that only a kernel with XIP_DEFLATED_DATA has.
+_INFLATES = "__inflate_kernel_data"
 
 
 def placement(
-    arch: Arch, board: Board, config: Mapping[str, str], image: Image, xip_image: Path
+    arch: Arch, board: Board, config: Mapping[str, str] | None, image: Image, xip_image: Path
 ) -> list[Evidence]:
-    """The evidence of this module. `config`: the final .config, names without CONFIG_.
+    """The evidence of this module. `config`: the final .config, names without CONFIG_, if known.
 
     Raises InfrastructureError where xipImage cannot be read.
     """
@@ -47,9 +50,22 @@ def placement(
 
 
 def _machine(arch: Arch, image: Image) -> Evidence:
-    holds = image.machine == arch.elf_machine
-    summary = f"vmlinux is for {image.machine}" + ("" if holds else f", not {arch.elf_machine}")
-    return Evidence("elf-machine", holds, summary, Verdict.IMAGE_INVALID)
+    """vmlinux is for the architecture, and linked to where its kernels are."""
+    name, base = "elf-machine", arch.kernel_virtual_base
+    summary = f"vmlinux is for {image.machine}"
+    if image.machine != arch.elf_machine:
+        summary += f", not {arch.elf_machine}"
+        return Evidence(name, False, summary, Verdict.IMAGE_INVALID)
+    if image.pointer < 8 and base >> 32:
+        summary += ", but of 32 bits"
+        return Evidence(name, False, summary, Verdict.IMAGE_INVALID)
+    if image.vma < base:
+        # As with another VMSPLIT. Its code in RAM would be taken for user programs'.
+        summary += (
+            f", linked at {image.vma:#x}: kernels below {base:#x} cannot be told from user programs"
+        )
+        return Evidence(name, False, summary, Verdict.NOT_APPLICABLE)
+    return Evidence(name, True, summary, Verdict.IMAGE_INVALID)
 
 
 def _fits_flash(arch: Arch, board: Board, image: Image, raw: bytes) -> Evidence:
@@ -85,9 +101,7 @@ def _fits_ram(arch: Arch, board: Board, image: Image) -> Evidence:
     """
     name = "data-in-ram"
     room = board.ram_base + board.qemu.memory - board.data_base
-    written = sorted(
-        (s for s in image.sections if not _read_only(arch, s)), key=lambda s: (s.vma, s.end)
-    )
+    written = _written(arch, image)
     if not written:
         return Evidence(name, False, "nothing is writable", Verdict.IMAGE_INVALID)
     begin, end = written[0].vma, max(s.end for s in written)
@@ -196,14 +210,25 @@ def _segments(arch: Arch, image: Image) -> Evidence:
     return Evidence("segments", holds, summary, Verdict.IMAGE_INVALID, figures)
 
 
-def _content(arch: Arch, image: Image, raw: bytes, config: Mapping[str, str]) -> Evidence:
-    """xipImage is vmlinux's loadable content and nothing else, where it is not compressed."""
-    deflated = config.get("XIP_DEFLATED_DATA") == "y"
-    sections = [
-        s for s in image.sections if s.stored and not (deflated and not _read_only(arch, s))
-    ]
-    compared, wrong, end = 0, [], 0
-    for section in sorted(sections, key=lambda s: s.lma):
+def _content(arch: Arch, image: Image, raw: bytes, config: Mapping[str, str] | None) -> Evidence:
+    """xipImage is vmlinux's loadable content and nothing else, its data perhaps compressed."""
+    if config is None:
+        deflated = _INFLATES in image.named
+    else:
+        deflated = config.get("XIP_DEFLATED_DATA") == "y"
+    stored = sorted((s for s in image.sections if s.stored), key=lambda s: s.lma)
+    data = [s for s in stored if not _read_only(arch, s)]
+    wrong: list[str] = []
+    if deflated and data:
+        # Data comes last: arch/arm/boot/deflate_xip_data.sh puts a gzip file in its place.
+        at = data[0].lma - image.lma
+        inflated, behind = _inflated(raw[at:])
+        if inflated is None:
+            wrong.append(f"its deflated data, which is no gzip file at {at:#x}")
+        else:
+            raw = raw[:at] + inflated + behind
+    compared, end = 0, 0
+    for section in stored:
         at = section.lma - image.lma
         if raw[at : at + section.size] != section.data:
             wrong.append(section.name)
@@ -211,7 +236,7 @@ def _content(arch: Arch, image: Image, raw: bytes, config: Mapping[str, str]) ->
             wrong.append(f"what lies before {section.name}")
         end = max(end, at + section.size)
         compared += section.size
-    if not deflated and not _is_fill(raw[end:]):
+    if not _is_fill(raw[end:]):
         wrong.append(f"the {len(raw) - end} bytes behind its end")
     summary = f"{compared} bytes of xipImage are vmlinux's"
     if wrong:
@@ -220,6 +245,17 @@ def _content(arch: Arch, image: Image, raw: bytes, config: Mapping[str, str]) ->
         summary += "; data is deflated"
     figures = {"compared_bytes": compared}
     return Evidence("image-is-vmlinux", not wrong, summary, Verdict.IMAGE_INVALID, figures)
+
+
+def _inflated(data: bytes) -> tuple[bytes | None, bytes]:
+    """What a gzip file at the beginning of `data` holds, None where there is none whole, and
+    what lies behind it."""
+    stream = zlib.decompressobj(wbits=31)
+    try:
+        inflated = stream.decompress(data)
+    except zlib.error:
+        return None, b""
+    return (inflated, stream.unused_data) if stream.eof else (None, b"")
 
 
 def _is_fill(data: bytes) -> bool:
@@ -238,6 +274,18 @@ def _moved(arch: Arch) -> set[str]:
 def _kept(arch: Arch, section: Section) -> bool:
     """Whether a section is executed or read where it lies in flash."""
     return _read_only(arch, section) and section.name not in _moved(arch)
+
+
+def _written(arch: Arch, image: Image) -> list[Section]:
+    """What lies in RAM of the kernel's own sections, by virtual address."""
+    written = (s for s in image.sections if not _read_only(arch, s))
+    return sorted(written, key=lambda s: (s.vma, s.end))
+
+
+def ram_size(arch: Arch, image: Image) -> int:
+    """Bytes from the first to the last that the kernel's own sections take in RAM."""
+    written = _written(arch, image)
+    return max(s.end for s in written) - written[0].vma if written else 0
 
 
 def _listed(sections: list[Section]) -> str:

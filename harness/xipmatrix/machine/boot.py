@@ -84,6 +84,7 @@ def boot(
     limits: console.Limits,
     count: bool = True,
     kernel: Path | None = None,
+    preload: qemu.Preload | None = None,
 ) -> BootResult:
     """Boot `flash` on `board` to its end; console, counts, traces and dumps go to `work`.
 
@@ -91,6 +92,7 @@ def boot(
     elsewhere it lies in the flash's device tree. `count` loads the residency plugin; without
     it, or where QEMU has no plugins or such as we do not know, the program counters are
     sampled.
+    `preload` is in RAM from power-on.
     `kernel` is for a negative control: a normal kernel run from RAM.
     Raises InfrastructureError where QEMU is missing or does not start; what the guest
     does is never an error.
@@ -103,7 +105,9 @@ def boot(
     log.write_bytes(b"")
     version = qemu.version(board.qemu.binary)
     before = sha256_file(flash)
-    command = qemu.boot_args(board, flash, bootargs=bootargs, work=work, kernel=kernel)
+    command = qemu.boot_args(
+        board, flash, bootargs=bootargs, work=work, kernel=kernel, preload=preload
+    )
     count = count and qemu.has_plugins(board.qemu.binary) and api_of(version) is not None
     if count:
         # One host thread for all CPUs: the plugin's counters are plain additions.
@@ -143,6 +147,7 @@ def boot(
         moments=tuple(seen.moments),
         flash_trace=trace if trace.is_file() else None,
         samples=tuple(seen.samples),
+        initrd=preload.path if preload else None,
     )
 
 
@@ -151,8 +156,8 @@ def _script(board: Board, command: list[str]) -> str:
     env = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in board.qemu.env.items())
     return (
         "#!/bin/sh\n# The machine of this boot. Its flash image is gone once it was judged:\n"
-        "# 'xipmatrix boot CELL --interactive' makes one and gives the console and QEMU's\n"
-        f"# monitor (Ctrl-A C), --gdb waits for a debugger.\n{env}"
+        "# 'xipmatrix boot' or 'verify' with --interactive makes one and gives the console and\n"
+        f"# QEMU's monitor (Ctrl-A C), with --gdb it waits for a debugger.\n{env}"
         f"exec {run.command_line(command)}\n"
     )
 

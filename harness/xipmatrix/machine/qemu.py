@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..core import run
@@ -17,6 +18,14 @@ _KERNEL_STUB = b"\0"
 # As unlike a cleared or an erased memory as can be, and no valid pointer.
 _POISON = 0xA5
 _POISONED = bytes([_POISON]) * (1 << 20)
+
+
+@dataclass(frozen=True)
+class Preload:
+    """An initrd that lies in RAM from power-on: `address` is physical."""
+
+    path: Path
+    address: int
 
 
 @functools.cache
@@ -51,7 +60,13 @@ def machine_args(board: Board, *, machine_options: Sequence[str] = ()) -> list[s
 
 
 def boot_args(
-    board: Board, flash: Path, *, bootargs: str, work: Path, kernel: Path | None = None
+    board: Board,
+    flash: Path,
+    *,
+    bootargs: str,
+    work: Path,
+    kernel: Path | None = None,
+    preload: Preload | None = None,
 ) -> list[str]:
     """QEMU and all that the machine boots with; console and monitor are the caller's.
 
@@ -68,6 +83,9 @@ def boot_args(
         # Without the drive: a machine that finds a flash starts there, whatever -kernel says.
         return [*machine, "-kernel", str(kernel), "-append", bootargs]
     args = [*machine, "-drive", drive]
+    if preload is not None:
+        where = f"file={_escape(preload.path)},addr={preload.address:#x}"
+        args += ["-device", f"loader,{where},force-raw=on"]
     packed = flash.with_name("board.dtb")
     if packed.is_file():
         # Nobody reads it: but where QEMU puts a tree into RAM of its own accord, arm virt's
@@ -97,26 +115,29 @@ def _garbage(size: int) -> str:
 
 
 def interactive_args(
-    board: Board, flash: Path, *, bootargs: str, work: Path, gdb: bool = False
+    board: Board,
+    flash: Path,
+    *,
+    bootargs: str,
+    work: Path,
+    gdb: bool = False,
+    preload: Preload | None = None,
 ) -> list[str]:
     """QEMU with its console on the user's terminal (Ctrl-A X ends it).
 
     With `gdb` it waits, stopped, for a debugger on TCP port 1234 of this machine alone:
     QEMU's -s would listen on every address.
     """
-    args = boot_args(board, flash, bootargs=bootargs, work=work)
+    args = boot_args(board, flash, bootargs=bootargs, work=work, preload=preload)
     stub = ["-gdb", "tcp:127.0.0.1:1234", "-S"] if gdb else []
     return [*args, "-serial", "mon:stdio", *stub]
 
 
-def run_interactive(
-    board: Board, flash: Path, bootargs: str, work: Path, *, gdb: bool = False
-) -> int:
-    """Run QEMU on the user's terminal to its end: its exit status.
+def run_interactive(board: Board, command: Sequence[str]) -> int:
+    """Run interactive_args()'s `command` on the user's terminal to its end: its exit status.
 
     Raises InfrastructureError where QEMU is missing.
     """
-    command = interactive_args(board, flash, bootargs=bootargs, work=work, gdb=gdb)
     with run.start(
         command, env=board.qemu.env, stdin=None, stdout=None, stderr=None, death_signal="TERM"
     ) as process:

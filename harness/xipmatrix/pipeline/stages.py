@@ -49,8 +49,9 @@ from ..store import Run
 from ..verdict import Judgement, decide, judge
 from .digesting import digest_of
 from .kept_series import applied
-from .trial import boot_once, forget_dumps
+from .trial import Way, boot_once, forget_dumps
 
+_AS_BUILT = Way()
 Tell = Callable[[str, str, str], None]
 
 
@@ -118,8 +119,15 @@ class Pipeline:
     def run_cell(self, cell: Cell) -> CellResult:
         """All stages of one cell, up to the one that is wanted. Raises KeyboardInterrupt only."""
         result = CellResult.of(cell, self.options.arguments)
-        try:
+        with self.concluding(cell, result):
             self._stages_of(cell, result, self.run.cell_folder(cell))
+        return result
+
+    @contextmanager
+    def concluding(self, cell: Cell, result: CellResult) -> Iterator[None]:
+        """Whatever ends the block becomes the verdict in `result`, which is kept with the run."""
+        try:
+            yield
         except CellFailure as failure:
             result.verdict, result.reason = failure.verdict, failure.reason
             result.log = failure.log or result.log
@@ -142,10 +150,9 @@ class Pipeline:
             _no_disk(result, error)
             result.digest = digest_of(cell, result)
         self.tell(cell.id, str(result.verdict or f"done until {self.options.until}"), "")
-        return result
 
     @contextmanager
-    def _stage(self, cell: Cell, result: CellResult, stage: Stage) -> Iterator[_Clock]:
+    def stage(self, cell: Cell, result: CellResult, stage: Stage) -> Iterator[_Clock]:
         """Time a stage; the block says what was kept from before, and what it only waited."""
         self.tell(cell.id, str(stage), "")
         clock = _Clock()
@@ -162,7 +169,7 @@ class Pipeline:
         def wanted(stage: Stage) -> bool:
             return list(Stage).index(stage) <= until
 
-        with self._stage(cell, result, Stage.SERIES):
+        with self.stage(cell, result, Stage.SERIES):
             prepared = self.prepared(cell.kernel)
             self._check_series(cell, prepared)
         result.versions |= {
@@ -174,19 +181,19 @@ class Pipeline:
         }
         if not wanted(Stage.SOURCE):
             return
-        with self._stage(cell, result, Stage.SOURCE):
+        with self.stage(cell, result, Stage.SOURCE):
             source = self.source(cell, prepared)
         if not wanted(Stage.CONFIG):
             return
         toolchain = toolchains.of_cell(cell)
         result.versions["compiler"] = toolchain.version
-        with self._stage(cell, result, Stage.CONFIG) as clock:
+        with self.stage(cell, result, Stage.CONFIG) as clock:
             config = self._config(cell, prepared, source, toolchain, folder)
             clock.cached = config.cached
         result.paths |= {"source": str(source), "config": str(config.folder / "config")}
         if not wanted(Stage.BUILD):
             return
-        with self._stage(cell, result, Stage.BUILD) as clock:
+        with self.stage(cell, result, Stage.BUILD) as clock:
             kept = self._build(cell, prepared, source, toolchain, config, folder, clock)
             clock.cached = kept.cached
         built = compiling.built(kept.folder)
@@ -199,23 +206,25 @@ class Pipeline:
         }
         if not wanted(Stage.IMAGE):
             return
-        with self._stage(cell, result, Stage.IMAGE):
+        with self.stage(cell, result, Stage.IMAGE):
             options = parse_config((config.folder / "config").read_text())
-            static = static_evidence(
-                cell, options, built.vmlinux, built.image, built.linker_scripts
-            )
-        result.figures["image_bytes"] = built.image.stat().st_size
+            files = built.vmlinux, built.image, built.linker_scripts
+            self.look_at(result, built.image, static_evidence(cell, options, *files))
+        if not wanted(Stage.BOOT):
+            return
+        with self.stage(cell, result, Stage.BOOT) as clock:
+            kept = self._boot(cell, built, kept, result, folder)
+            clock.cached = kept.cached
+        result.verdict = Verdict.PASS
+
+    def look_at(self, result: CellResult, image: Path, static: list[Evidence]) -> None:
+        """Put static evidence of an `image` into `result`. Raises CellFailure where it decides."""
+        result.figures["image_bytes"] = image.stat().st_size
         result.evidence = static
         early = decide(static)
         _measure(result, early)
         if early.verdict is not Verdict.PASS:
             raise CellFailure(early.verdict, early.reason, log=result.log)
-        if not wanted(Stage.BOOT):
-            return
-        with self._stage(cell, result, Stage.BOOT) as clock:
-            kept = self._boot(cell, built, kept, result, folder)
-            clock.cached = kept.cached
-        result.verdict = Verdict.PASS
 
     def built(self, result: CellResult) -> compiling.Built:
         """What the build stage of `result`, a cell that was built, left."""
@@ -431,7 +440,7 @@ class Pipeline:
         }
 
         def make(work: Path) -> None:
-            judgement = self._tries(cell, built, result, folder)
+            judgement = self.tries(cell, built, result, folder)
             if judgement.verdict is not Verdict.PASS:
                 raise CellFailure(judgement.verdict, judgement.reason, log=result.log)
             for name in _RAW:
@@ -447,19 +456,33 @@ class Pipeline:
             _take(result, decide([Evidence.from_dict(one) for one in data]), console)
         return kept
 
-    def _tries(
-        self, cell: Cell, built: compiling.Built, result: CellResult, folder: Path
+    def tries(
+        self,
+        cell: Cell,
+        built: compiling.Built,
+        result: CellResult,
+        folder: Path,
+        way: Way = _AS_BUILT,
     ) -> Judgement:
-        """Boot and judge, once more where the verdict is not what matrix.yaml expects.
+        """Boot and judge, with the static evidence that is in `result`.
 
-        Two tries that differ are `flaky`, never a pass; what the first one left is kept in
-        ``first-try`` beside the second's. A fault of our own is not tried again here.
+        Once more where the verdict is not what matrix.yaml expects: two tries that differ are
+        `flaky`, never a pass; what the first one left is kept in ``first-try`` beside the
+        second's. A fault of our own is not tried again here.
         """
         static = list(result.evidence)
         tries: list[Judgement] = []
         while True:
-            seen = boot_once(cell, built, folder, self.limits(), self.templates)
-            judgement = judge(cell, seen, built.vmlinux, static)
+            seen = boot_once(
+                cell,
+                built,
+                folder,
+                self.limits(),
+                self.templates,
+                extra_args=way.words,
+                preload=way.preload,
+            )
+            judgement = judge(cell, seen, built.vmlinux, [*static, *way.also(seen)])
             _take(result, judgement, seen.console)
             tries.append(judgement)
             if judgement.verdict is Verdict.PASS:
@@ -525,7 +548,7 @@ def flaky(first: Judgement, second: Judgement) -> Judgement:
 # How often a boot is tried that does not end as expected.
 _TRIES = 2
 # What lies in a cell's folder before it is booted.
-_OF_THE_BUILD = ("config.log", "build", "result.json")
+_OF_THE_BUILD = ("config", "config.log", "build", "result.json")
 
 # What a boot leaves that a person who doubts can look through.
 _RAW = (CONSOLE, COUNTS, FLASH_TRACE, QEMU_SCRIPT, EXECUTED)

@@ -4,18 +4,32 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..build import toolchain
 from ..build.compile import Built
+from ..core.evidence import Evidence
 from ..flash import FLASH_IMAGE, FlashImage, make_flash
 from ..machine import protocol
 from ..machine.boot import boot
 from ..machine.console import Limits
+from ..machine.qemu import Preload
 from ..machine.result import BootResult
 from ..matrix.model import Cell
 
 _FLASH = "flash"
+
+
+@dataclass(frozen=True)
+class Way:
+    """What a kernel is started with beyond what its board says: `words` on its command line,
+    and what lies in RAM. `also` is evidence about that, from the boot."""
+
+    words: str = ""
+    preload: Preload | None = None
+    also: Callable[[BootResult], Sequence[Evidence]] = lambda seen: ()
 
 
 def boot_once(
@@ -26,10 +40,11 @@ def boot_once(
     templates: Path,
     *,
     extra_args: str = "",
+    preload: Preload | None = None,
 ) -> BootResult:
     """Make the flash image with a fresh challenge and boot it once; logs go to `folder`.
 
-    `extra_args` are added to the kernel's command line. Raises what
+    `extra_args` are added to the kernel's command line, `preload` lies in RAM. Raises what
     :func:`flash.make_flash` and :func:`machine.boot.boot` raise.
     """
     extra_args = f"{protocol.HOLD_OPTION} {extra_args}".strip()
@@ -43,6 +58,7 @@ def boot_once(
             bootargs=bootargs,
             challenge=challenge,
             limits=limits,
+            preload=preload,
         )
     finally:
         # As large as the flash, and made again from the build in a moment.

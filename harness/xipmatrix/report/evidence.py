@@ -19,6 +19,8 @@ def print_result(console: Console, result: CellResult) -> None:
     console.print(Text(f"{result.cell}: {result.label}", style=style))
     if result.reason:
         console.print(Text(f"  {result.reason}"))
+    if result.hint:
+        console.print(Text(f"  hint: {result.hint}"))
     if result.digest is not None and "\n".join(result.digest.lines) not in result.reason:
         console.print("\nfirst error", style="bold")
         for line in result.digest.lines:
@@ -42,7 +44,7 @@ def print_result(console: Console, result: CellResult) -> None:
                 console.print(Text(f"  {key}: {value}"), soft_wrap=True)
     console.print("\nstages", style="bold")
     console.print(Text(f"  {figures.stage_times(result)}"))
-    console.print(Text(f"\nagain: {figures.reproduce(result)}"))
+    console.print(Text(f"\nagain: {figures.reproduce(result)}"), soft_wrap=True)
 
 
 def mark(one: Evidence) -> Text:

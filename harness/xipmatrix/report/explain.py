@@ -13,6 +13,7 @@ from rich.text import Text
 from ..core.yamlfile import load
 from ..matrix.model import Model
 from ..result import CellResult
+from . import figures
 from .evidence import figure_lines, mark
 
 EXPLANATIONS = Path(__file__).parents[1] / "data" / "evidence.yaml"
@@ -49,7 +50,7 @@ def print_explained(console: Console, result: CellResult) -> None:
     # Commands below are meant to be copied: never folded.
     console.print(Text(f"{result.cell}: {result.label}", style="bold"), soft_wrap=True)
     console.print(Text(f"  {result.reason}"), soft_wrap=True)
-    places = {"cell": result.cell, **result.paths}
+    places = {"again": figures.boot_again(result), **result.paths}
     for one in result.evidence:
         console.print()
         console.print(mark(one) + Text(f"{one.name}: {one.summary}"), soft_wrap=True)

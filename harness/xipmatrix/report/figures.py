@@ -59,8 +59,15 @@ def stage_times(result: CellResult) -> str:
 
 def reproduce(result: CellResult) -> str:
     """The one command that does this cell again."""
+    if result.command:
+        return result.command
     words = ["./xipmatrix build", result.arguments, f"--cell '{result.cell}'", "--again"]
     return " ".join(word for word in words if word)
+
+
+def boot_again(result: CellResult) -> str:
+    """The command that boots it again: --interactive or --gdb may follow."""
+    return result.command or f"./xipmatrix boot {result.cell}"
 
 
 def tally(found: Sequence[CellResult]) -> str:

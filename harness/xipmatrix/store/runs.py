@@ -201,7 +201,7 @@ class Store:
         raise UsageError(
             f"no result of {cell_id} is stored",
             where=self.runs_folder,
-            hint=f"xipmatrix build --cell {cell_id}",
+            hint=f"xipmatrix build --cell {cell_id}; a kernel built elsewhere: xipmatrix verify",
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.evidence import Evidence, Verdict
+from ..core.evidence import SAMPLED, Evidence, Verdict
 from ..machine import protocol
 from ..machine.result import BootResult, End
 from ..matrix.model import Cell
@@ -54,7 +54,7 @@ def decide(evidence: Sequence[Evidence]) -> Judgement:
     if not failed:
         reason = "all evidence holds"
         for what, names in (
-            ("sampled only", [one.name for one in evidence if one.weak]),
+            ("sampled only", [one.name for one in evidence if one.weakness == SAMPLED]),
             ("worth a look", [one.name for one in evidence if not one.holds]),
         ):
             reason += f"; {what}: {', '.join(names)}" if names else ""
