@@ -18,16 +18,6 @@ class Failure:
     digest: Digest
     results: tuple[CellResult, ...]
 
-    @property
-    def text(self) -> list[str]:
-        """The digest as lines: its headline and the excerpt, neither said twice."""
-        head, lines = self.digest.headline, list(self.digest.lines)
-        if head in lines:
-            return lines
-        if lines and head.startswith(lines[0]):
-            del lines[0]
-        return [head, *(f"  {line}" for line in lines)]
-
 
 def failures(found: Iterable[CellResult]) -> list[Failure]:
     """Everything in `found` that is not as expected, in the order of the first cells."""
@@ -46,3 +36,13 @@ def digest_of(result: CellResult) -> Digest:
     reason = result.reason or result.label
     found = result.digest or digest(result.verdict, reason)
     return found or Digest.of(Kind.EVIDENCE, reason.splitlines()[0], reason.splitlines())
+
+
+def text_of(found: Digest) -> list[str]:
+    """A digest as lines: its headline and the excerpt, neither said twice."""
+    head, lines = found.headline, list(found.lines)
+    if head in lines:
+        return lines
+    if lines and head.startswith(lines[0]):
+        del lines[0]
+    return [head, *(f"  {line}" for line in lines)]

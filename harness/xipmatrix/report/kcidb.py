@@ -18,7 +18,7 @@ from ..core.evidence import Evidence, Verdict
 from ..history import Change
 from ..result import CellResult, Stage
 from . import figures
-from .failures import digest_of
+from .failures import digest_of, text_of
 
 VERSION = {"major": 5, "minor": 3}
 _ORIGIN = "xipmatrix"
@@ -212,8 +212,7 @@ def _without_empty(data: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _excerpt(result: CellResult) -> str:
-    found = digest_of(result)
-    return _plain("\n".join([found.headline, *found.lines]))[:_LONGEST_EXCERPT]
+    return _plain("\n".join(text_of(digest_of(result))))[:_LONGEST_EXCERPT]
 
 
 def _plain(text: str) -> str:

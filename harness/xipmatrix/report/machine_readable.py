@@ -15,7 +15,7 @@ from ..core.evidence import Verdict
 from ..core.files import write_atomic
 from ..result import CellResult, exit_code
 from . import figures
-from .failures import digest_of
+from .failures import digest_of, text_of
 
 
 def summary(found: list[CellResult], run_id: str, folder: Path) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def json_text(found: list[CellResult], run_id: str, folder: Path) -> str:
 def _not_as_expected(result: CellResult) -> Error | Failure:
     """Its message is the digest's headline, its text the excerpt."""
     found = digest_of(result)
-    lines = [*found.lines, f"log: {result.log}", f"again: {figures.reproduce(result)}"]
+    lines = [*text_of(found), f"log: {result.log}", f"again: {figures.reproduce(result)}"]
     kind = Error if result.verdict is Verdict.INFRASTRUCTURE else Failure
     made: Error | Failure = kind(f"{result.label}: {found.headline}", str(result.verdict))
     made.text = "\n".join(lines)

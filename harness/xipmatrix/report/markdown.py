@@ -14,7 +14,7 @@ from ..history import Change
 from ..result import CellResult
 from . import figures
 from .changes import details, title, worth_telling
-from .failures import Failure, failures
+from .failures import Failure, failures, text_of
 
 
 def markdown(
@@ -73,7 +73,7 @@ def _failure(failure: Failure) -> str:
         if result.hint:
             cells.append(f"  - hint: {_code(result.hint)}")
     heading = f"{title} ({count} cells)" if count > 1 else title
-    return "\n\n".join([heading, _block(failure.text), "\n".join(cells)])
+    return "\n\n".join([heading, _block(text_of(failure.digest)), "\n".join(cells)])
 
 
 def _table(found: Iterable[CellResult]) -> str:

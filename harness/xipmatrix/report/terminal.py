@@ -19,7 +19,7 @@ from ..core.evidence import Verdict
 from ..matrix.model import Cell
 from ..result import WORKING, CellResult
 from . import figures
-from .failures import Failure, failures
+from .failures import Failure, failures, text_of
 
 _PLAIN_WIDTH = 200
 _DETAIL_SECONDS = 10.0
@@ -134,7 +134,7 @@ def _print_failure(console: Console, failure: Failure) -> None:
         title = f"{len(failure.results)} cells: {figures.labels(failure.results)}"
     console.print()
     console.print(Text(title, style="bold red"))
-    for line in failure.text:
+    for line in text_of(failure.digest):
         console.print(Text(f"  {line}"), soft_wrap=True)
     for hint in dict.fromkeys(one.hint for one in failure.results if one.hint):
         console.print(Text(f"  hint: {hint}"))
