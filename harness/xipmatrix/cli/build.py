@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -12,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import Seconds, cell_filters, jobs_option, templates_dir
+from .common import Seconds, cell_filters, jobs_option, shard_options, shards_of, templates_dir
+from .reporting import Reports, conclude, report_options
 
 if TYPE_CHECKING:
     from ..matrix.load import LoadedMatrix, Wanted
+    from ..schedule import Shard
 
 _STAGES = ["series", "source", "config", "build", "image", "boot", "verdict"]
 
@@ -30,12 +30,14 @@ Examples:
   xipmatrix build --cell '6.12/arm/*' --until build
   xipmatrix build --kernel ~/linux@topic --arch riscv
   xipmatrix build --cell 7.3/riscv/virt/tiny/gcc --again   boot it again
+  xipmatrix build --profile nightly --shard 2/4    on the second of four machines
 \b
 Finished stages are kept: a second run does only what changed, and a run that
 was killed goes on. Exit codes: 0 all as expected, 1 a cell is not, 2 usage or
 matrix error, 3 infrastructure, 130 interrupted.""",
 )
 @cell_filters
+@shard_options
 @click.option(
     "--until", type=click.Choice(_STAGES), default="verdict", show_default=True, help="Last stage."
 )
@@ -52,29 +54,14 @@ matrix error, 3 infrastructure, 130 interrupted.""",
 @click.option("--ccache/--no-ccache", default=True, help="Use ccache where it is installed.")
 @click.option("--silence", type=Seconds(), metavar="SECONDS", help="Console silence limit.")
 @click.option("--boot-limit", type=Seconds(), metavar="SECONDS", help="Total limit of a boot.")
-@click.option("--json", "json_file", metavar="FILE", help="Results as JSON; - prints only them.")
-@click.option(
-    "--junit", "junit_file", type=click.Path(path_type=Path), help="Results as JUnit XML."
-)
-@click.option(
-    "--markdown", "markdown_file", type=click.Path(path_type=Path), help="Markdown, for mail, chat."
-)
-@click.option(
-    "--kcidb", "kcidb_file", type=click.Path(path_type=Path), help="JSON for KernelCI's database."
-)
-@click.option(
-    "--badge", "badge_file", type=click.Path(path_type=Path), help="A badge: the run in one SVG."
-)
-@click.option(
-    "--notify",
-    metavar="COMMAND",
-    help="Run by the shell with the changes as JSON on its input, only if there are any.",
-)
+@report_options
 def build_command(
     *,
     loaded: LoadedMatrix,
     wanted: Wanted,
     arguments: str,
+    shard: Shard | None,
+    durations: Path | None,
     until: str,
     jobs: int,
     keep_going: bool,
@@ -83,47 +70,39 @@ def build_command(
     ccache: bool,
     silence: float | None,
     boot_limit: float | None,
-    json_file: str | None,
-    junit_file: Path | None,
-    markdown_file: Path | None,
-    kcidb_file: Path | None,
-    badge_file: Path | None,
-    notify: str | None,
+    reports: Reports,
 ) -> int:
     """Build, boot and prove cells: from templates to a verdict.
 
     Without filters: the smoke profile of matrix.yaml.
     """
-    cells = loaded.select(wanted)
+    parts = shards_of(loaded.select(wanted), shard, durations)
+    cells = parts[shard.number - 1 if shard else 0]
     if dry_run:
         for cell in cells:
             click.echo(cell.id)
         return 0
 
-    from ..core.files import sha256_file, write_atomic
+    from ..core.files import sha256_file
     from ..core.host import ensure_packages, packages_for
-    from ..history import changes_of
     from ..pipeline import Options, Pipeline
-    from ..report.badge import badge
-    from ..report.changes import print_changes
-    from ..report.kcidb import kcidb_text
-    from ..report.machine_readable import json_text, write_junit
-    from ..report.markdown import markdown
-    from ..report.notify import tell
-    from ..report.terminal import Progress, closing_line, closing_table, make_console
+    from ..report.terminal import Progress
     from ..result import Stage, exit_code
     from ..schedule import run_cells
-    from ..store import Past, open_store
+    from ..store import open_store
 
     ensure_packages(
-        packages_for([(cell.arch_spec, cell.toolchain) for cell in cells]),
+        packages_for([(cell.arch_spec, cell.toolchain) for cell in cells]) if cells else [],
         lambda text: click.echo(text, err=True),
     )
-    console = make_console()
-    if json_file == "-":
-        console.quiet = True
-    store = open_store()
-    run = store.new_run(shlex.join(["xipmatrix", *sys.argv[1:]]), matrix=sha256_file(loaded.path))
+    console = reports.console()
+    place = {cell.id: number for number, part in enumerate(parts, 1) for cell in part}
+    run = open_store().new_run(
+        shlex.join(["xipmatrix", *sys.argv[1:]]),
+        matrix=sha256_file(loaded.path),
+        shard=str(shard or ""),
+        plan=[(cell.id, place[cell.id]) for cell in loaded.select(wanted)],
+    )
     options = Options(
         jobs=jobs,
         until=Stage(until),
@@ -144,32 +123,6 @@ def build_command(
             fail_fast=not keep_going,
         )
     run.finish(exit_code(found))
-    current = [Past.of(result, run.id, run.row.began) for result in found]
-    changes = changes_of(store, current, run.id, loaded.matrix.thresholds)
-    closing_table(console, found, run.folder)
-    print_changes(console, changes)
-    closing_line(console, found, run.folder)
-    if json_file == "-":
-        click.echo(json_text(found, run.id, run.folder), nl=False)
-    elif json_file:
-        write_atomic(Path(json_file), json_text(found, run.id, run.folder))
-    if junit_file:
-        write_junit(found, junit_file)
-    if markdown_file:
-        write_atomic(markdown_file, markdown(found, run.id, run.folder, changes))
-    if kcidb_file:
-        write_atomic(kcidb_file, kcidb_text(found, run.id, run.row.began, changes))
-    if badge_file:
-        write_atomic(badge_file, badge(found))
-    with contextlib.suppress(OSError):
-        _point_latest(run.folder)
-    if notify:
-        tell(notify, run.id, changes)
-    return exit_code(found)
-
-
-def _point_latest(folder: Path) -> None:
-    """``runs/latest`` is a convenience for people; nothing reads it."""
-    link = folder.parent / f".latest-{os.getpid()}"
-    link.symlink_to(folder.name)
-    link.replace(folder.parent / "latest")
+    if not cells:
+        console.print(f"shard {shard}: nothing to do, there are more shards than cells")
+    return conclude(console, run, found, loaded.matrix.thresholds, reports)

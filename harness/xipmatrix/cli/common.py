@@ -17,7 +17,8 @@ from ..core.files import project_dir
 
 if TYPE_CHECKING:
     from ..matrix.load import LoadedMatrix
-    from ..matrix.model import Kernel
+    from ..matrix.model import Cell, Kernel
+    from ..schedule import Shard
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -51,6 +52,23 @@ class Seconds(click.FloatRange):
         if math.isnan(seconds):
             self.fail(f"{value!r} is not a number", param, ctx)
         return seconds
+
+
+class ShardType(click.ParamType["Shard"]):
+    """``I/N`` as a Shard."""
+
+    name = "shard"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Refuse what is not one, with the reason."""
+        from ..schedule import Shard
+
+        if not isinstance(value, str):
+            return value
+        try:
+            return Shard.parse(value)
+        except ValueError as error:
+            return self.fail(str(error), param, ctx)
 
 
 def templates_dir() -> Path:
@@ -143,6 +161,39 @@ def cell_filters(command: F) -> F:
     ):
         wrapper = option(wrapper)
     return wrapper  # type: ignore[return-value]
+
+
+def shard_options(command: F) -> F:
+    """--shard and --durations."""
+    for option in (
+        click.option(
+            "--durations",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="What cells cost, for --shard: 'xipmatrix durations'. The same for all shards.",
+        ),
+        click.option(
+            "--shard",
+            type=ShardType(),
+            metavar="I/N",
+            help="Only part I of N, which cost about the same; I from 1 to N.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def shards_of(
+    cells: Sequence[Cell], shard: Shard | None, durations: Path | None
+) -> Sequence[Sequence[Cell]]:
+    """`cells` cut into shards; all in one where no shard is asked for. Raises UsageError."""
+    from ..schedule import cut, read_durations
+
+    if durations and not shard:
+        raise click.UsageError("--durations is for --shard I/N: it says how cells are shared out")
+    if not shard:
+        return [cells]
+    return cut(cells, shard.count, read_durations(durations) if durations else {})
 
 
 def arguments(matrix_file: Path, kernel: Sequence[str]) -> str:

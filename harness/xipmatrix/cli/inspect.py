@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from .common import cell_filters
+from .common import cell_filters, shard_options, shards_of
 
 if TYPE_CHECKING:
     from ..matrix.load import LoadedMatrix, Wanted
+    from ..schedule import Shard
 
 
 @click.command(
@@ -21,16 +23,26 @@ Examples:
   xipmatrix list                           the smoke cells
   xipmatrix list --profile nightly
   xipmatrix list --cell '*/riscv/*'
-  xipmatrix list --arch arm --json""",
+  xipmatrix list --arch arm --json
+  xipmatrix list --profile nightly --shard 2/4   what that part of four would do""",
 )
 @cell_filters
+@shard_options
 @click.option("--known", is_flag=True, help="Only known failures, with their reason.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def list_command(
-    *, loaded: LoadedMatrix, wanted: Wanted, arguments: str, known: bool, as_json: bool
+    *,
+    loaded: LoadedMatrix,
+    wanted: Wanted,
+    arguments: str,
+    shard: Shard | None,
+    durations: Path | None,
+    known: bool,
+    as_json: bool,
 ) -> None:
     """List the cells of the matrix, one id a line."""
-    cells = [c for c in loaded.select(wanted) if not known or c.known_reason]
+    mine = shards_of(loaded.select(wanted), shard, durations)[shard.number - 1 if shard else 0]
+    cells = [c for c in mine if not known or c.known_reason]
     if as_json:
         rows = [{"cell": c.id, "expected": c.expected, "reason": c.known_reason} for c in cells]
         click.echo(json.dumps(rows, indent=1))
@@ -64,8 +76,6 @@ def show_command(cell: str, evidence: bool, console: bool, as_json: bool) -> Non
     if as_json:
         click.echo(json.dumps(result.as_dict(), indent=1, sort_keys=True))
     elif console:
-        from pathlib import Path
-
         click.echo(logs.read(Path(result.paths["console"])) if "console" in result.paths else "")
     elif evidence:
         from ..report.explain import print_explained

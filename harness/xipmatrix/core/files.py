@@ -32,17 +32,17 @@ def quiet(_message: str) -> None:
 
 
 def cache_dir() -> Path:
-    """$XIPMATRIX_CACHE, else $XDG_CACHE_HOME/xipmatrix, else ~/.cache/xipmatrix."""
+    """$XIPMATRIX_CACHE, else $XDG_CACHE_HOME/xipmatrix, else ~/.cache/xipmatrix; absolute."""
     own = os.environ.get("XIPMATRIX_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(own) if own else Path(base) / "xipmatrix"
+    return (Path(own) if own else Path(base) / "xipmatrix").absolute()
 
 
 def state_dir() -> Path:
-    """$XIPMATRIX_STATE, else $XDG_STATE_HOME/xipmatrix, else ~/.local/state/xipmatrix."""
+    """$XIPMATRIX_STATE, else $XDG_STATE_HOME/xipmatrix, else ~/.local/state/xipmatrix; absolute."""
     own = os.environ.get("XIPMATRIX_STATE")
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(own) if own else Path(base) / "xipmatrix"
+    return (Path(own) if own else Path(base) / "xipmatrix").absolute()
 
 
 def project_dir() -> Path:

@@ -153,8 +153,7 @@ def get_past(
     rows = db.execute(
         "SELECT result.*, run.began AS began FROM result JOIN run ON run.id = result.run"
         " WHERE (:cell = '' OR cell = :cell) AND (:run = '' OR run = :run)"
-        " AND (:before = '' OR (run.began, run.id) <"
-        "      (SELECT began, id FROM run WHERE id = :before))"
+        " AND (:before = '' OR run.began < (SELECT began FROM run WHERE id = :before))"
         " ORDER BY run.began DESC, run.id DESC, cell LIMIT :limit",
         {"cell": cell, "run": run, "before": before, "limit": limit},
     ).fetchall()

@@ -28,6 +28,8 @@ from .database import database
 from .index import Past, RunRow
 
 RUN_FILE, RESULT_FILE = "run.json", "result.json"
+# Which shard each cell of a selection belongs to, in the order of the matrix.
+Plan = Sequence[tuple[str, int]]
 _AGO = re.compile(r"latest(?:~(\d+))?")
 
 
@@ -38,10 +40,15 @@ def now() -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """One execution of the matrix, while it is written."""
+    """One execution of the matrix, while it is written.
+
+    `plan` is the whole selection that a shard is a part of: who merges shards knows by it
+    what is missing.
+    """
 
     store: Store
     row: RunRow
+    plan: Plan = ()
 
     @property
     def id(self) -> str:
@@ -64,13 +71,17 @@ class Run:
         logs.compress(self.cell_folder(cell))
         result.log = logs.place(result.log)
         result.paths = {name: logs.place(path) for name, path in result.paths.items()}
-        write_json(self.cell_folder(cell) / RESULT_FILE, result.as_dict())
+        self.put(self.cell_folder(cell), result)
+
+    def put(self, folder: Path, result: CellResult) -> None:
+        """Keep a result in `folder`, whose logs are as they should be."""
+        write_json(folder / RESULT_FILE, result.as_dict())
         with database(self.store.path, write=True) as db:
             index.put_result(db, self.id, result)
 
     def finish(self, exit_code: int) -> None:
         """The run has come to its end."""
-        self.store.put_run(replace(self.row, ended=now(), exit_code=exit_code))
+        self.store.put_run(replace(self.row, ended=now(), exit_code=exit_code), self.plan)
 
 
 @dataclass(frozen=True)
@@ -95,9 +106,17 @@ class Store:
 
     # --- write --------------------------------------------------------------------------
 
-    def new_run(self, command: str = "", *, matrix: str = "", shard: str = "") -> Run:
-        """A fresh run. Raises InfrastructureError where it cannot be made."""
-        began = now()
+    def new_run(
+        self,
+        command: str = "",
+        *,
+        matrix: str = "",
+        shard: str = "",
+        plan: Plan = (),
+        began: str = "",
+    ) -> Run:
+        """A fresh run, begun now or at `began`. Raises InfrastructureError where it cannot be."""
+        began = began or now()
         stamp = re.sub(r"[-:]", "", began)[: len("20261123T051154")]
         row = RunRow(
             id=f"{stamp}-{os.getpid()}",
@@ -111,13 +130,13 @@ class Store:
             shard=shard,
         )
         try:
-            return Run(self, self._create(row))
+            return Run(self, self._create(row, plan), plan)
         except OSError as error:
             raise InfrastructureError(
                 f"cannot make the run folder: {error}", where=self.runs_folder
             ) from error
 
-    def _create(self, row: RunRow) -> RunRow:
+    def _create(self, row: RunRow, plan: Plan) -> RunRow:
         self.runs_folder.mkdir(parents=True, exist_ok=True)
         first, count = row.id, 1
         while True:
@@ -127,12 +146,16 @@ class Store:
                 count += 1
                 row = replace(row, id=f"{first}.{count}")
             else:
-                self.put_run(row)
+                self.put_run(row, plan)
                 return row
 
-    def put_run(self, row: RunRow) -> None:
-        """Keep what is known of a run, in its folder and in the index."""
-        data = asdict(row)
+    def put_run(self, row: RunRow, plan: Plan = ()) -> None:
+        """Keep what is known of a run, in its folder and in the index.
+
+        The folder also says where it lies: paths in results begin with that, and are still
+        to be understood when the folder has come to another machine.
+        """
+        data = asdict(row) | {"plan": plan, "folder": str(self.folder(row.id))}
         del data["counts"]
         write_json(self.folder(row.id) / RUN_FILE, data)
         with database(self.path, write=True) as db:
@@ -186,11 +209,7 @@ class Store:
 
     def results(self, run: str, say: Say = quiet) -> Iterator[tuple[Path, CellResult]]:
         """A run's results with their folders; what cannot be read is said and passed over."""
-        for path in sorted(self.folder(run).glob(f"cells/*/{RESULT_FILE}")):
-            try:
-                yield path.parent, CellResult.from_dict(json.loads(path.read_text()))
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                say(f"{path}: not a readable result ({error}); passed over")
+        yield from results_in(self.folder(run), say)
 
     def last_result(self, cell_id: str, say: Say = quiet) -> tuple[Path, CellResult]:
         """The newest result of a cell and its folder. Raises UsageError where there is none."""
@@ -216,6 +235,29 @@ def read_run(folder: Path) -> RunRow:
         raise UsageError("no such file: not the folder of a run", where=path) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"not a readable run: {error!r}", where=path) from error
+
+
+def read_plan(folder: Path) -> tuple[Plan, str]:
+    """The plan of the run in `folder`, and where that lay when it ran; empty where not known.
+
+    Raises UsageError where it is not the folder of a run.
+    """
+    path = folder / RUN_FILE
+    try:
+        data = json.loads(path.read_text())
+        plan = tuple((str(cell), int(number)) for cell, number in data.get("plan", ()))
+        return plan, str(data.get("folder", ""))
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(f"not a readable run: {error!r}", where=path) from error
+
+
+def results_in(folder: Path, say: Say = quiet) -> Iterator[tuple[Path, CellResult]]:
+    """The results in a run's folder, with theirs; what cannot be read is said and passed over."""
+    for path in sorted(folder.glob(f"cells/*/{RESULT_FILE}")):
+        try:
+            yield path.parent, CellResult.from_dict(json.loads(path.read_text()))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            say(f"{path}: not a readable result ({error}); passed over")
 
 
 def read_results(folder: Path) -> Sequence[CellResult]:

@@ -6,17 +6,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-from .core import run
-from .core.evidence import Verdict
-from .matrix.model import Cell
-from .result import CellResult
-
-_SMALL = ("allnoconfig", "tinyconfig")
+from ..core import run
+from ..core.evidence import Verdict
+from ..matrix.model import Cell
+from ..result import CellResult
+from .costs import estimate
 
 
 def in_order(cells: Sequence[Cell]) -> list[Cell]:
     """Long builds first, so that the last cell to end is a short one; else as given."""
-    return sorted(cells, key=lambda cell: cell.config_spec.base in _SMALL)
+    return sorted(cells, key=estimate, reverse=True)
 
 
 def run_cells(
