@@ -29,6 +29,7 @@ ROOMS = [
     "pipeline",
     "schedule",
     "bisect",
+    "ci",
     "report",
     "cli",
     "__main__",

@@ -49,12 +49,16 @@ def doctor_command() -> int:
 Examples:
   xipmatrix clean          stages, source folders, what is half-made
   xipmatrix clean --all    kernels, stages and runs
+  xipmatrix clean --known  look for newer kernel packages at the next build
 \b
 Old runs alone: xipmatrix prune.""",
 )
 @click.option("--all", "everything", is_flag=True, help="The whole cache and all runs.")
+@click.option(
+    "--known", is_flag=True, help="Only which package versions were found; the kernels stay."
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
-def clean_command(everything: bool, dry_run: bool) -> None:
+def clean_command(everything: bool, known: bool, dry_run: bool) -> None:
     """Remove caches.
 
     Without options: built stages, source folders (they are made again in seconds), what
@@ -62,7 +66,9 @@ def clean_command(everything: bool, dry_run: bool) -> None:
     """
     cache = cache_dir()
     gone: list[Path] = []
-    if everything:
+    if known:
+        gone = [cache / "kernels" / "known"]
+    elif everything:
         gone = [cache, state_dir()]
     else:
         half_made = [*cache.glob("*/.partial-*"), *cache.glob("kernels/*/.partial-*")]

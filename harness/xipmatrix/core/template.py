@@ -16,9 +16,12 @@ from .files import find_inside
 
 
 class Templates:
-    """Templates found in `folders`, in that order."""
+    """Templates found in `folders`, in that order.
 
-    def __init__(self, folders: Sequence[Path]) -> None:
+    `variable` is what stands around a value, for texts that have ``{{ }}`` of their own.
+    """
+
+    def __init__(self, folders: Sequence[Path], variable: tuple[str, str] = ("{{", "}}")) -> None:
         self.folders = list(folders)
         # C code and Kconfig are full of {# and #}: comments and line statements stay off.
         self._jinja = ImmutableSandboxedEnvironment(
@@ -29,6 +32,8 @@ class Templates:
             lstrip_blocks=True,
             comment_start_string="{##",
             comment_end_string="##}",
+            variable_start_string=variable[0],
+            variable_end_string=variable[1],
         )
         self._jinja.filters["hex"] = hex
 
