@@ -16,9 +16,8 @@ from ruamel.yaml import YAML
 from kernel_trees import fingerprint, git, make_repository
 
 COMMANDS = [
-    *("list", "build", "boot", "bisect", "verify", "series", "show", "doctor", "clean"),
-    "schema",
-    "completion",
+    *("list", "build", "boot", "bisect", "verify", "series", "show", "runs", "compare"),
+    *("prune", "merge", "durations", "ci", "doctor", "clean", "schema", "completion"),
 ]
 ENDS = ("--kernel", "/nowhere", "--good", "v1", "--bad", "v2")
 
@@ -68,6 +67,8 @@ def test_list_and_dry_run_name_the_smoke_cells(home: dict[str, str]) -> None:
     smoke = "7.3/arm/virt/tiny/gcc\n7.3/riscv/virt/tiny/gcc\n"
     assert cli("list", env=home).stdout == smoke
     assert cli("build", "--arch", "arm,riscv", "--dry-run", env=home).stdout == smoke
+    both = [cli("list", "--shard", f"{number}/2", env=home).stdout for number in (1, 2)]
+    assert "".join(sorted(both)) == smoke
     rows = json.loads(cli("list", "--profile", "nightly", "--known", "--json", env=home).stdout)
     assert [row["cell"] for row in rows] == ["6.12/riscv/virt/tiny/gcc"]
     assert ".bss" in rows[0]["reason"]
@@ -100,6 +101,11 @@ def test_what_changes_nothing_loads_little(home: dict[str, str]) -> None:
         (["build", "--profile", "nigthly"], 2, "did you mean nightly"),
         (["build", "--until", "never"], 2, "until"),
         (["build", "--jobs", "0"], 2, "jobs"),
+        (["build", "--shard", "3/2"], 2, "there are the shards 1/2 to 2/2"),
+        (["build", "--durations", "x.json"], 2, "--durations is for --shard"),
+        (["list", "--shard", "1/2", "--durations", "/nowhere/x.json"], 2, "no such file"),
+        (["merge", "/nowhere"], 2, "/nowhere: no such folder"),
+        (["merge"], 2, "Missing argument"),
         (["build", "--matrix", "/nowhere/matrix.yaml"], 2, "/nowhere/matrix.yaml: no such file"),
         (["show", "7.3/arm/virt/tiny/gcc"], 2, "no result of 7.3/arm/virt/tiny/gcc is stored"),
         (["boot", "7.3/arm/virt/tinny/gcc"], 2, "unknown cell"),
@@ -279,6 +285,7 @@ def test_clean_removes_what_it_says_and_no_more(home: dict[str, str], tmp_path: 
         cache / "bisect" / "0123",
         cache / "kernels" / "one" / "git",
         cache / "kernels" / ".partial-two",
+        cache / "kernels" / "known",
         state / "runs" / "20260101T000000-1",
         state / "runs" / "20260102T000000-1",
     ):
@@ -290,6 +297,9 @@ def test_clean_removes_what_it_says_and_no_more(home: dict[str, str], tmp_path: 
     assert not (cache / "sources").exists()
     assert not (cache / "bisect").exists()
     assert not (cache / "kernels" / ".partial-two").exists()
+    assert (cache / "kernels" / "known").exists()
+    assert cli("clean", "--known", env=home).returncode == 0
+    assert not (cache / "kernels" / "known").exists()
     assert (cache / "kernels" / "one" / "git").exists()
     cli("prune", "--keep", "1", env=home)
     assert [path.name for path in (state / "runs").iterdir()] == ["20260102T000000-1"]

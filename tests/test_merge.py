@@ -134,6 +134,21 @@ def test_the_newest_complete_run_of_a_shard_counts(tmp_path: Path) -> None:
     assert sum("another run of shard 1/3 counts" in line for line in said) == 2
 
 
+def test_a_shard_of_another_night_does_not_take_the_place_of_a_missing_one(
+    tmp_path: Path,
+) -> None:
+    states = three(tmp_path)
+    (path,) = states[1].glob(f"runs/2*/{RUN_FILE}")
+    data = json.loads(path.read_text())
+    data["began"] = "2020-01-01T00:00:00.000000+00:00"
+    path.write_text(json.dumps(data))
+    said: list[str] = []
+    _, found = merge(Store(tmp_path / "here"), find_parts(states, said.append))
+    assert any("of another night, 2020-01-01" in line for line in said)
+    lost = [one for one in found if one.verdict is Verdict.INFRASTRUCTURE]
+    assert [one.reason for one in lost] == ["shard 2/3 left no result"] * 2
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -173,10 +188,8 @@ def test_another_kernel_is_refused(tmp_path: Path, name: str) -> None:
 
 def test_whole_runs_are_passed_over_and_none_is_an_error(tmp_path: Path) -> None:
     shard(tmp_path / "whole", 1, shard="")
-    said: list[str] = []
-    with pytest.raises(UsageError, match="no run of a shard lies here"):
-        find_parts([tmp_path], said.append)
-    assert "not the run of a shard" in said[0]
+    with pytest.raises(UsageError, match="no run of a shard lies here, and 1 whole runs"):
+        find_parts([tmp_path])
     with pytest.raises(UsageError, match="no such folder"):
         find_parts([tmp_path / "nowhere"])
 

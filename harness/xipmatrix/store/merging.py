@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from ..core.files import Say, quiet
 from ..result import CellResult, exit_code
 from .index import RunRow
 from .runs import RESULT_FILE, RUN_FILE, Plan, Run, Store, read_plan, read_run, results_in
+
+# Shards that began further apart are of different nights.
+_ONE_NIGHT = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -46,14 +50,16 @@ def find_parts(places: Sequence[Path], say: Say = quiet) -> list[Part]:
     """The newest complete run of every shard below `places`, by number.
 
     Run folders, state folders, downloaded artefacts: each run.json below them counts. An
-    older run of the same shard is said and passed over; one that was interrupted serves only
-    where there is no other. Raises UsageError where there is none, or a place is missing.
+    older run of the same shard is said and passed over, and so is what began a day before the
+    newest; one that was interrupted serves only where there is no other. Raises UsageError
+    where there is none, or a place is missing.
     """
     found: dict[str, Part] = {}
+    whole = 0
     for folder in sorted({folder for place in places for folder in _folders(place)}):
         row = read_run(folder)
         if not row.shard:
-            say(f"{folder}: not the run of a shard; passed over")
+            whole += 1
             continue
         plan, was = read_plan(folder)
         part = Part(
@@ -66,10 +72,15 @@ def find_parts(places: Sequence[Path], say: Say = quiet) -> list[Part]:
         found[row.shard] = part
     if not found:
         raise UsageError(
-            "no run of a shard lies here",
+            f"no run of a shard lies here, and {whole} whole runs",
             where=", ".join(map(str, places)),
             hint="xipmatrix build --shard 1/2 leaves one in its state folder (XIPMATRIX_STATE)",
         )
+    newest = max(datetime.fromisoformat(part.row.began) for part in found.values())
+    for shard, part in list(found.items()):
+        if newest - datetime.fromisoformat(part.row.began) > _ONE_NIGHT:
+            say(f"{part.folder}: shard {shard} of another night, {part.row.began}; passed over")
+            del found[shard]
     return sorted(found.values(), key=lambda part: (part.count, part.number))
 
 
