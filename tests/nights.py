@@ -24,6 +24,7 @@ from xipmatrix.core.files import cache_dir, project_dir
 
 # Lines of scripts that need the network.
 _NETWORK = ("clean --known", "--until series", "apt-get")
+_HERE = {"CI": "true", "XIPMATRIX_INSTALL": "no"}
 
 
 @dataclass
@@ -64,7 +65,7 @@ class Night:
         )
         launcher.chmod(0o755)
         (folder / "xip-ci").mkdir()
-        (folder / "xip-ci" / "cache").symlink_to(cache_dir())
+        (folder / "xip-ci" / "cache").mkdir()
         (folder / "xip-ci" / "history").symlink_to(self.history)
         self.history.mkdir(exist_ok=True)
         return folder
@@ -76,7 +77,8 @@ class Night:
         done = subprocess.run(
             [*shell, "-c", text],
             cwd=folder,
-            env={**os.environ, **env, "CI": "true", "XIPMATRIX_INSTALL": "no"},
+            # The cache at its own place: a .config names the archive that lies in it.
+            env={**os.environ, **env, **_HERE, "XIPMATRIX_CACHE": str(cache_dir())},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -212,8 +214,9 @@ def jenkins(text: str, night: Night) -> None:
                 continue
             folder = night.checkout(f"{name}-{number}")
             env = {
-                **{"SHARD": number, "PREPARE": "true", "HISTORY": str(night.history)},
-                "XIPMATRIX_CACHE": str(cache_dir()),
+                "SHARD": number,
+                "PREPARE": "true",
+                "HISTORY": str(night.history),
             }
             for step, script, line in re.findall(
                 r"\b(unstash|stash|sh) (?:'''(.*?)'''|(.*?)(?= \}|\n))", part, re.S
