@@ -15,8 +15,17 @@ from ..core.template import Templates
 TEMPLATES = Path(__file__).parents[1] / "data" / "ci"
 # What a file of ours says in its first line: only such a one is written over.
 MARK = "written by: xipmatrix ci"
-# What `merge` leaves beside its text; templates look for what is among them.
-REPORTS = "--json xip-ci/report/run.json --junit xip-ci/report/junit.xml"
+# What `merge` leaves beside its text.
+REPORTS = " ".join(
+    f"--{option} xip-ci/report/{name}"
+    for option, name in (
+        ("json", "run.json"),
+        ("junit", "junit.xml"),
+        ("markdown", "report.md"),
+        ("kcidb", "kcidb.json"),
+        ("badge", "badge.svg"),
+    )
+)
 # What stands inside quotes of YAML, shell and Groovy without meaning anything there.
 _HARMLESS = re.compile(r"[\w ./:@,*&|!()+~-]*")
 

@@ -44,7 +44,9 @@ class Reports:
 
 _FILE = click.Path(path_type=Path)
 _OPTIONS = (
-    click.option("--json", "json_file", metavar="FILE", help="Results as JSON; - prints only them."),
+    click.option(
+        "--json", "json_file", metavar="FILE", help="Results as JSON; - prints only them."
+    ),
     click.option("--junit", "junit_file", type=_FILE, help="Results as JUnit XML."),
     click.option("--markdown", "markdown_file", type=_FILE, help="Markdown, for mail, chat."),
     click.option("--kcidb", "kcidb_file", type=_FILE, help="JSON for KernelCI's database."),
