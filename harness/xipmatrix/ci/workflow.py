@@ -24,6 +24,7 @@ REPORTS = " ".join(
         ("markdown", "report.md"),
         ("kcidb", "kcidb.json"),
         ("badge", "badge.svg"),
+        ("html", "html"),
     )
 )
 # What stands inside quotes of YAML, shell and Groovy without meaning anything there.

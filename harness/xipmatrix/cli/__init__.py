@@ -36,6 +36,7 @@ _COMMANDS = {
     "show": ("inspect", "Show the evidence and paths of a cell's last result."),
     "runs": ("runs", "List the stored runs, or check the store."),
     "compare": ("runs", "Compare two runs: what broke, what moved."),
+    "report": ("report", "Write HTML pages: one per run, and an index over time."),
     "prune": ("runs", "Remove old runs."),
     "merge": ("shards", "Join the runs of shards into one run and report."),
     "durations": ("shards", "Print what each cell costs, to balance shards."),

@@ -26,7 +26,7 @@ _STAGES = ["series", "source", "config", "build", "image", "boot", "verdict"]
 Examples:
   xipmatrix build --arch arm,riscv            the smoke cells of both
   xipmatrix build --profile nightly --junit nightly.xml --notify 'mail -s XIP me'
-  xipmatrix build --profile nightly --markdown mail.md --kcidb kcidb.json --badge xip.svg
+  xipmatrix build --profile nightly --html ~/public --markdown mail.md --badge xip.svg
   xipmatrix build --cell '6.12/arm/*' --until build
   xipmatrix build --kernel ~/linux@topic --arch riscv
   xipmatrix build --cell 7.3/riscv/virt/tiny/gcc --again   boot it again

@@ -31,6 +31,7 @@ class Reports:
     markdown_file: Path | None = None
     kcidb_file: Path | None = None
     badge_file: Path | None = None
+    html_folder: Path | None = None
     notify: str | None = None
 
     def console(self) -> Console:
@@ -51,6 +52,13 @@ _OPTIONS = (
     click.option("--markdown", "markdown_file", type=_FILE, help="Markdown, for mail, chat."),
     click.option("--kcidb", "kcidb_file", type=_FILE, help="JSON for KernelCI's database."),
     click.option("--badge", "badge_file", type=_FILE, help="A badge: the run in one SVG."),
+    click.option(
+        "--html",
+        "html_folder",
+        type=click.Path(path_type=Path, file_okay=False),
+        metavar="DIR",
+        help="The run's page and the index, as xipmatrix report writes them.",
+    ),
     click.option(
         "--notify",
         metavar="COMMAND",
@@ -84,6 +92,7 @@ def conclude(
     from ..history import changes_of
     from ..report.badge import badge
     from ..report.changes import print_changes
+    from ..report.html import write_pages
     from ..report.kcidb import kcidb_text
     from ..report.machine_readable import json_text, write_junit
     from ..report.markdown import markdown
@@ -110,6 +119,10 @@ def conclude(
         write_atomic(reports.kcidb_file, kcidb_text(found, run.id, run.row.began, changes))
     if reports.badge_file:
         write_atomic(reports.badge_file, badge(found))
+    if reports.html_folder:
+        rows = [run.store.run(run.id)]
+        (page,) = write_pages(run.store, rows, reports.html_folder, thresholds, console.print)
+        console.print(f"page: {page}", markup=False, soft_wrap=True)
     with contextlib.suppress(OSError):
         _point_latest(run.folder)
     if reports.notify:

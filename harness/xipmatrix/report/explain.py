@@ -50,7 +50,6 @@ def print_explained(console: Console, result: CellResult) -> None:
     # Commands below are meant to be copied: never folded.
     console.print(Text(f"{result.cell}: {result.label}", style="bold"), soft_wrap=True)
     console.print(Text(f"  {result.reason}"), soft_wrap=True)
-    places = {"again": figures.boot_again(result), **result.paths}
     for one in result.evidence:
         console.print()
         console.print(mark(one) + Text(f"{one.name}: {one.summary}"), soft_wrap=True)
@@ -58,7 +57,7 @@ def print_explained(console: Console, result: CellResult) -> None:
         if said is not None:
             console.print(Text(f"    claim    {said.claim}"), soft_wrap=True)
             console.print(Text(f"    method   {said.method}"), soft_wrap=True)
-            console.print(Text(f"    by hand  {_filled(said.by_hand, places)}"), soft_wrap=True)
+            console.print(Text(f"    by hand  {by_hand(said, result)}"), soft_wrap=True)
         if not one.advisory:
             console.print(Text(f"    if not   {one.breaks}"), soft_wrap=True)
         for line in figure_lines(one):
@@ -73,8 +72,9 @@ def print_explained(console: Console, result: CellResult) -> None:
         )
 
 
-def _filled(text: str, places: dict[str, str]) -> str:
-    """`text` with the result's paths; one that this result has not is named in its braces."""
-    for name, value in places.items():
+def by_hand(said: Explanation, result: CellResult) -> str:
+    """The command with the result's paths; one that it has not is named in its braces."""
+    text = said.by_hand
+    for name, value in {"again": figures.boot_again(result), **result.paths}.items():
         text = text.replace(f"{{{name}}}", value)
     return text

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from ..core.evidence import Verdict
 from ..result import CellResult, Stage
@@ -85,3 +86,24 @@ def tally(found: Sequence[CellResult]) -> str:
 def labels(found: Iterable[CellResult]) -> str:
     """The verdicts of cells that fail alike, each once: ``boot-panic``, seldom more."""
     return ", ".join(dict.fromkeys(result.label for result in found))
+
+
+def kibibytes(count: int | float | str | None) -> str:
+    """Bytes as ``172 KiB``."""
+    return f"{float(count) / (1 << 10):,.0f} KiB" if count is not None else "-"
+
+
+def duration(seconds: float) -> str:
+    """``2 h 05 min``, ``3 min 20 s`` or ``12 s``."""
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
+
+
+def seconds_between(began: str, ended: str) -> float:
+    """Between two times as the store has them; 0 where one is missing."""
+    try:
+        return (datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds()
+    except (ValueError, TypeError):
+        return 0.0

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The filter above a grid: it hides rows and sections that don't match. All else is HTML. */
+"use strict";
+for (const form of document.querySelectorAll("form.filter")) {
+	const all = [...document.querySelectorAll("[data-cells]")];
+	const out = form.querySelector("output");
+	const apply = () => {
+		const text = form.elements.text.value.trim().toLowerCase();
+		const verdict = form.elements.verdict.value;
+		const kept = new Set();
+		for (const one of all) {
+			const fits = one.dataset.cells.toLowerCase().includes(text)
+				&& (verdict === "" || one.dataset.words.split("|").includes(verdict));
+			one.hidden = !fits;
+			if (fits && one.matches("article, section")) kept.add(one);
+		}
+		const total = all.filter((one) => one.matches("article, section")).length;
+		out.textContent = `${kept.size} of ${total} cells shown`;
+	};
+	form.addEventListener("input", apply);
+	form.addEventListener("submit", (event) => event.preventDefault());
+	form.hidden = false;
+	apply();
+}
