@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xipmatrix.core.evidence import Evidence, Verdict
@@ -85,7 +85,11 @@ def made_up(cell: str, day: int, folder: Path, console: str = HOSTILE) -> CellRe
                 good,
                 "20609994 of 20610398 kernel instructions came from flash (99.9980 %)",
                 Verdict.NOT_IN_PLACE,
-                {"flash": 20_609_994, "symbols": ["vector_irq", "<b>"], "entry_virtual": 0xBF010000},
+                {
+                    "flash": 20_609_994,
+                    "symbols": ["vector_irq", "<b>"],
+                    "entry_virtual": 0xBF010000,
+                },
             ),
             Evidence("unknown-tables", day % 2 == 0, "one table", PASS, {"tables": {"a": 1}}),
         ],
@@ -95,20 +99,25 @@ def made_up(cell: str, day: int, folder: Path, console: str = HOSTILE) -> CellRe
     )
 
 
+def run_row(day: int) -> RunRow:
+    """A run that has begun on the `day`-th."""
+    return RunRow(
+        id=f"202611{day:02d}T021000-{100 + day}",
+        began=f"2026-11-{day:02d}T02:10:00.000000+00:00",
+        ended="",
+        exit_code=None,
+        command="xipmatrix build --profile nightly --notify 'mail -s <XIP> me'",
+        host="buildhost",
+        xipmatrix="0.1.0",
+        matrix="0123456789abcdef" * 4,
+    )
+
+
 def nightly(state: Path, days: int = 12, cells: tuple[str, ...] = CELLS) -> Store:
     """`days` runs, one a night; the same each time but for the place of `state`."""
     store = Store(state)
     for day in range(1, days + 1):
-        row = RunRow(
-            id=f"202611{day:02d}T021000-{100 + day}",
-            began=f"2026-11-{day:02d}T02:10:00.000000+00:00",
-            ended="",
-            exit_code=None,
-            command="xipmatrix build --profile nightly --notify 'mail -s <XIP> me'",
-            host="buildhost",
-            xipmatrix="0.1.0",
-            matrix="0123456789abcdef" * 4,
-        )
+        row = run_row(day)
         store.folder(row.id).mkdir(parents=True)
         store.put_run(row)
         run = Run(store, row)
@@ -117,13 +126,6 @@ def nightly(state: Path, days: int = 12, cells: tuple[str, ...] = CELLS) -> Stor
             name = cell.replace("/", "__")
             found.append(made_up(cell, day, run.folder / "cells" / name))
             run.save(NamedCell(name), found[-1])  # type: ignore[arg-type]
-        store.put_run(
-            RunRow(
-                **{
-                    **vars(row),
-                    "ended": f"2026-11-{day:02d}T03:40:05.000000+00:00",
-                    "exit_code": exit_code(found),
-                }
-            )
-        )
+        ended = row.began.replace("T02:10:00", "T03:40:05")
+        store.put_run(replace(row, ended=ended, exit_code=exit_code(found)))
     return store

@@ -4,18 +4,17 @@
 for (const form of document.querySelectorAll("form.filter")) {
 	const all = [...document.querySelectorAll("[data-cells]")];
 	const out = form.querySelector("output");
+	const cells = all.filter((one) => one.matches("article"));
 	const apply = () => {
 		const text = form.elements.text.value.trim().toLowerCase();
 		const verdict = form.elements.verdict.value;
-		const kept = new Set();
 		for (const one of all) {
 			const fits = one.dataset.cells.toLowerCase().includes(text)
 				&& (verdict === "" || one.dataset.words.split("|").includes(verdict));
 			one.hidden = !fits;
-			if (fits && one.matches("article, section")) kept.add(one);
 		}
-		const total = all.filter((one) => one.matches("article, section")).length;
-		out.textContent = `${kept.size} of ${total} cells shown`;
+		const shown = cells.filter((one) => !one.hidden).length;
+		out.textContent = `${shown} of ${cells.length} cells shown`;
 	};
 	form.addEventListener("input", apply);
 	form.addEventListener("submit", (event) => event.preventDefault());

@@ -11,8 +11,8 @@ from ...store import Past
 from .marks import Mark, day, mark_of
 
 # All in the SVG's own units; the page scales them to the room there is.
-WIDTH, HEIGHT = 360, 190
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 20, 36
+WIDTH, HEIGHT = 360, 196
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 26, 36
 _TICKS = 4
 # The least that the vertical axis spans, as a share of the highest value: what is smaller
 # than a threshold of history must not look like a mountain.

@@ -77,7 +77,7 @@ def mark_of_run(row: RunRow) -> Mark:
         return Mark("pass", "✓", "all as expected")
     if row.exit_code == 1:
         return Mark("bad", "✗", "not all as expected")
-    return Mark("ours", "?", f"ended with exit code {row.exit_code}: our side failed")
+    return Mark("ours", "?", "our side failed")
 
 
 @dataclass(frozen=True)

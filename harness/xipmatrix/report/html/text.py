@@ -18,8 +18,11 @@ _ODD = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
     "\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
-_PICTURES = 0x2400  # Unicode's pictures of the C0 characters
-_DELETE, _DELETE_PICTURE = 0x7F, "\u2421"
+# The C0 characters by their names, which every font can show.
+_NAMES = (
+    "NUL SOH STX ETX EOT ENQ ACK BEL BS HT LF VT FF CR SO SI"
+    " DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US"
+).split()
 # The most bytes that one character takes on a page: a tag as ⟨U+E0001⟩.
 _WIDEST = len("⟨U+E0001⟩".encode())
 
@@ -31,9 +34,7 @@ def visible(text: str) -> str:
 
 def _seen(match: re.Match[str]) -> str:
     code = ord(match[0])
-    if code < 0x20:
-        return chr(_PICTURES + code)
-    return _DELETE_PICTURE if code == _DELETE else f"⟨U+{code:04X}⟩"
+    return f"⟨{_NAMES[code] if code < len(_NAMES) else f'U+{code:04X}'}⟩"
 
 
 def tail(text: str, limit: int) -> tuple[str, bool]:
