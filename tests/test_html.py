@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import re
 from pathlib import Path
@@ -14,6 +15,7 @@ from xml.etree.ElementTree import Element
 import html5lib
 import pytest
 from html5lib.html5parser import ParseError
+
 from html_support import (
     ARM,
     CELLS,
@@ -23,12 +25,13 @@ from html_support import (
     RISCV,
     SMP,
     THRESHOLDS,
+    cell_folder,
     made_up,
     nightly,
+    put,
     run_row,
 )
 from test_history import past
-
 from xipmatrix.core.evidence import Evidence, Verdict
 from xipmatrix.report.explain import explanations
 from xipmatrix.report.html import INDEX, page_name, write_pages
@@ -36,7 +39,7 @@ from xipmatrix.report.html.charts import FIGURES, make_chart
 from xipmatrix.report.html.grid import make_grid
 from xipmatrix.report.html.marks import LEGEND, mark_of
 from xipmatrix.report.html.text import anchor, link, tail, visible
-from xipmatrix.store import Run, Store, logs, upkeep
+from xipmatrix.store import Store, logs, upkeep
 
 HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 
@@ -87,7 +90,7 @@ def test_every_page_is_valid_and_well_ordered(pages: dict[str, Element]) -> None
         assert len(ids) == len(set(ids)), name
         levels = [int(one.tag[1]) for one in page.iter() if one.tag in HEADINGS]
         assert levels[0] == 1 and levels.count(1) == 1, name
-        jumps = [b for a, b in zip(levels, levels[1:], strict=False) if b > a + 1]
+        jumps = [b for a, b in itertools.pairwise(levels) if b > a + 1]
         assert not jumps, name
         for cell in page.iter("th"):
             assert cell.get("scope") in ("row", "col"), name
@@ -158,10 +161,9 @@ def test_a_console_is_text_and_nothing_else(newest: str) -> None:
 @pytest.mark.parametrize("where", ["cell", "reason", "version", "path", "evidence", "figure"])
 def test_every_field_is_escaped(tmp_path: Path, where: str) -> None:
     bad = "x<script>alert(1)</script>\x1b\"'\ud800"
-    store = Store(tmp_path)
-    row = run_row(1)
-    store.folder(row.id).mkdir(parents=True)
-    store.put_run(row)
+    store, row = Store(tmp_path), run_row(1)
+    put(store, row)
+    upkeep.adopt(store, store.folder(row.id))
     result = made_up(f"7.3/arm/{bad}" if where == "cell" else ARM, 1, tmp_path / "logs")
     if where == "reason":
         result.reason = result.hint = result.known_reason = result.arguments = bad
@@ -194,31 +196,23 @@ def test_long_logs_keep_their_end() -> None:
 
 
 def test_a_run_of_a_hundred_cells_stays_openable(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    row = run_row(1)
-    store.folder(row.id).mkdir(parents=True)
-    store.put_run(row)
-    run = Run(store, row)
+    store, row = Store(tmp_path), run_row(1)
     evidence = [
         Evidence(name, True, "s" * 150, Verdict.NOT_IN_PLACE, {"n": ["f" * 60] * 10})
         for name in explanations()
     ]
     for number in range(100):
         name = f"7.3/arm/board{number}/tiny/gcc"
-        folder = run.cell_folder(Named(name))  # type: ignore[arg-type]
+        folder = cell_folder(store, row, name)
         result = made_up(name, 1, folder, "<\x1b&\n" * 40_000 + f"the end of {number}\n")
         result.evidence = evidence
-        run.save(Named(name), result)  # type: ignore[arg-type]
+        put(store, row, result)
+    upkeep.adopt(store, store.folder(row.id))
     (path,) = write_pages(store, [row], tmp_path / "html", THRESHOLDS)
     text = path.read_text()
     assert path.stat().st_size < 20_000_000
     assert all(f"the end of {number}\n" in text for number in (0, 99))
     assert text.count("only the end, ") == 100
-
-
-class Named:
-    def __init__(self, name: str) -> None:
-        self.folder = name.replace("/", "__")
 
 
 # --- what is said -------------------------------------------------------------------------
@@ -286,10 +280,8 @@ def test_a_cell_shows_evidence_figures_history_and_how_to_repeat(newest: str) ->
 def test_logs_that_are_gone_and_first_tries(tmp_path: Path) -> None:
     store = nightly(tmp_path, days=1, cells=(ARM, SMP))
     row = store.runs()[0]
-    folder = store.folder(row.id) / "cells" / ARM.replace("/", "__")
-    (folder / "console.log").unlink()
-    run = Run(store, row)
-    result = made_up(SMP, 1, run.cell_folder(Named(SMP)))  # type: ignore[arg-type]
+    (cell_folder(store, row, ARM) / "console.log").unlink()
+    result = made_up(SMP, 1, cell_folder(store, row, SMP))
     first = tmp_path / "first-try"
     first.mkdir()
     (first / "console.log").write_text("the first try was silent\n" * 400)
@@ -297,7 +289,7 @@ def test_logs_that_are_gone_and_first_tries(tmp_path: Path) -> None:
     build.write_text("error: no such instruction\n")
     result.paths["first try"], result.log = str(first), str(build)
     logs.compress(first)
-    run.save(Named(SMP), result)  # type: ignore[arg-type]
+    put(store, row, result)
     (path,) = write_pages(store, [row], tmp_path / "html", THRESHOLDS)
     page = words(tree(path.read_text()))
     assert "cannot be read: [Errno 2] No such file" in page
@@ -307,10 +299,9 @@ def test_logs_that_are_gone_and_first_tries(tmp_path: Path) -> None:
 
 
 def test_a_run_that_goes_on_and_one_without_results(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    row = run_row(1)
-    store.folder(row.id).mkdir(parents=True)
-    store.put_run(row)
+    store, row = Store(tmp_path), run_row(1)
+    put(store, row)
+    upkeep.adopt(store, store.folder(row.id))
     (path,) = write_pages(store, [row], tmp_path / "html", THRESHOLDS)
     page = words(tree(path.read_text()))
     assert "not ended" in page and "This run has no results yet." in page
@@ -319,7 +310,7 @@ def test_a_run_that_goes_on_and_one_without_results(tmp_path: Path) -> None:
 
 def test_an_unreadable_result_is_said_and_passed_over(tmp_path: Path) -> None:
     store = nightly(tmp_path, days=1, cells=(ARM, SMP))
-    (store.folder(run_row(1).id) / "cells" / ARM.replace("/", "__") / "result.json").write_text("{")
+    (cell_folder(store, run_row(1), ARM) / "result.json").write_text("{")
     told: list[str] = []
     (path,) = write_pages(store, store.runs(), tmp_path / "html", THRESHOLDS, told.append)
     assert "not a readable result" in told[0]
