@@ -12,6 +12,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 # Beside what Playwright gives by itself (--headless, --no-sandbox, --no-first-run, an empty
 # profile, no background networking, no component updates).
 ARGUMENTS = ["--disable-gpu", "--disable-quic", "--disable-sync"]
+# Milliseconds: a page that hangs ends a test, a machine with much to do does not.
+PATIENCE = 600_000
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -20,7 +22,9 @@ def chromium() -> Iterator[Browser]:
     """The system's Chromium, or Playwright's own. Fails where there is none: see packages.yaml."""
     found = next((path for path in map(shutil.which, _NAMES) if path), None)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+        browser = playwright.chromium.launch(
+            executable_path=found, args=ARGUMENTS, timeout=PATIENCE
+        )
         try:
             yield browser
         finally:
@@ -32,6 +36,7 @@ class Watched:
 
     def __init__(self, page: Page) -> None:
         self.page = page
+        page.set_default_timeout(PATIENCE)
         self.said: list[str] = []
         self.requests: list[str] = []
         self.refused: list[str] = []

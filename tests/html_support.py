@@ -107,10 +107,12 @@ def run_row(day: int) -> RunRow:
     )
 
 
-def nightly(state: Path, days: int = 12, cells: tuple[str, ...] = CELLS) -> Store:
-    """`days` runs, one a night; the same each time but for the place of `state`."""
+def nightly(
+    state: Path, days: int = 12, cells: tuple[str, ...] = CELLS, *, first: int = 1
+) -> Store:
+    """Runs from the `first` day on, one a night; the same but for the place of `state`."""
     store = Store(state)
-    for day in range(1, days + 1):
+    for day in range(first, first + days):
         row = run_row(day)
         folder = store.folder(row.id)
         found = [made_up(cell, day, cell_folder(store, row, cell)) for cell in cells]

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from kernel_trees import fingerprint, git, make_repository
 
 COMMANDS = [
-    *("list", "build", "boot", "bisect", "verify", "series", "show", "runs", "compare"),
+    *("list", "build", "boot", "bisect", "verify", "series", "show", "report", "runs", "compare"),
     *("prune", "merge", "durations", "ci", "doctor", "clean", "schema", "completion"),
 ]
 ENDS = ("--kernel", "/nowhere", "--good", "v1", "--bad", "v2")
@@ -341,3 +341,31 @@ def test_a_fault_of_our_own_is_a_line_and_a_file(home: dict[str, str], tmp_path:
     (crash,) = (tmp_path / "state").glob("crash-*.log")
     assert "Traceback" in crash.read_text()
     assert str(crash) in done.stderr
+
+
+def test_report_writes_pages_and_says_where(home: dict[str, str], tmp_path: Path) -> None:
+    from html_support import nightly, run_row
+
+    nightly(tmp_path / "state", days=2)
+    first, second = (f"{run_row(day).id}.html" for day in (1, 2))
+    html = tmp_path / "state" / "html"
+    done = cli("report", env=home)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [str(html / second), str(html / "index.html")]
+    assert sorted(path.name for path in html.iterdir()) == [second, "index.html"]
+    done = cli("report", run_row(1).id[:8], "-o", str(tmp_path / "one"), env=home)
+    assert done.stdout.splitlines()[0] == str(tmp_path / "one" / first)
+    for words in (("20251231",), (run_row(1).id, "--all")):
+        assert cli("report", *words, env=home).returncode == 2
+    done = cli("report", "--all", "-o", str(tmp_path / "all"), env=home)
+    assert sorted(path.name for path in (tmp_path / "all").iterdir()) == [
+        first,
+        second,
+        "index.html",
+    ]
+
+
+def test_report_of_an_empty_store_is_a_usage_error(home: dict[str, str]) -> None:
+    done = cli("report", env=home)
+    assert done.returncode == 2
+    assert "there is no run latest: 0 are stored" in done.stderr

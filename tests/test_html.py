@@ -14,6 +14,7 @@ from xml.etree.ElementTree import Element
 
 import html5lib
 import pytest
+from click.testing import CliRunner
 from html5lib.html5parser import ParseError
 
 from html_support import (
@@ -32,14 +33,17 @@ from html_support import (
     run_row,
 )
 from test_history import past
+from xipmatrix.cli.build import build_command
 from xipmatrix.core.evidence import Evidence, Verdict
+from xipmatrix.matrix.model import Cell
 from xipmatrix.report.explain import explanations
 from xipmatrix.report.html import INDEX, page_name, write_pages
 from xipmatrix.report.html.charts import FIGURES, make_chart
 from xipmatrix.report.html.grid import make_grid
 from xipmatrix.report.html.marks import LEGEND, mark_of
 from xipmatrix.report.html.text import anchor, link, tail, visible
-from xipmatrix.store import Store, logs, upkeep
+from xipmatrix.result import CellResult
+from xipmatrix.store import Run, Store, logs, upkeep
 
 HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 
@@ -387,6 +391,30 @@ def test_a_run_without_a_page_is_named_but_not_linked(tmp_path: Path) -> None:
     older = page_name(run_row(1).id)
     assert older not in path.read_text() and "2026-11-01 02:10" in path.read_text()
     assert older not in (tmp_path / "html" / INDEX).read_text()
+
+
+def test_build_writes_the_page_of_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XIPMATRIX_STATE", str(tmp_path / "state"))
+    monkeypatch.setattr("xipmatrix.core.host.ensure_packages", lambda *_: None)
+
+    class Quick:
+        """A pipeline that knows its results."""
+
+        def __init__(self, _loaded: object, _templates: Path, run: Run, *_: object) -> None:
+            self.run = run
+
+        def run_cell(self, cell: Cell) -> CellResult:
+            result = made_up(cell.id, 1, self.run.cell_folder(cell))
+            self.run.save(cell, result)
+            return result
+
+    monkeypatch.setattr("xipmatrix.pipeline.Pipeline", Quick)
+    done = CliRunner().invoke(build_command, ["--cell", ARM, "--html", str(tmp_path / "html")])
+    (row,) = Store(tmp_path / "state").runs()
+    page = tmp_path / "html" / page_name(row.id)
+    assert f"page: {page}" in done.output
+    assert "1 cell, all as expected" in page.read_text()
+    assert page.name in (tmp_path / "html" / INDEX).read_text()
 
 
 # --- parts --------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
 from browser import Watched, chromium
-from html_support import ARM, CELLS, KNOWN, RISCV, SMP, THRESHOLDS, nightly, run_row
+from html_support import ARM, CELLS, FLAKY, KNOWN, RISCV, SMP, THRESHOLDS, nightly, run_row
 from xipmatrix.report.html import INDEX, page_name, write_pages
 
 RUN = page_name(run_row(12).id)
@@ -38,16 +38,25 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three nights of four cells, for what looks at every element: all kinds are there."""
+    store = nightly(tmp_path_factory.mktemp("state"), 3, cells=(RISCV, SMP, KNOWN, FLAKY), first=10)
+    folder = tmp_path_factory.mktemp("html")
+    write_pages(store, store.runs(), folder, THRESHOLDS)
+    return folder
+
+
 @pytest.fixture
 def visit(browser: Browser, site: Path) -> Iterator[Open]:
     """Opens a page of `site` from disk in a window of its own; options are Playwright's."""
     contexts = []
 
-    def opened(name: str, **options: object) -> Watched:
+    def opened(name: str, where: Path = site, **options: object) -> Watched:
         context = browser.new_context(**options)  # type: ignore[arg-type]
         contexts.append(context)
         watched = Watched(context.new_page())
-        watched.page.goto((site / name).as_uri())
+        watched.page.goto((where / name).as_uri())
         return watched
 
     yield opened
@@ -164,8 +173,8 @@ def faults(page: Page, options: dict[str, list[str]] | None = None) -> list[str]
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_axe_finds_no_fault_in_light_and_in_dark(visit: Open, name: str) -> None:
-    page = visit(name, color_scheme="light").page
+def test_axe_finds_no_fault_in_light_and_in_dark(visit: Open, small: Path, name: str) -> None:
+    page = visit(name, small, color_scheme="light").page
     open_all(page)
     assert faults(page) == []
     assert name == RUN or page.evaluate(SVG_CONTRAST) >= 4.5
@@ -174,8 +183,8 @@ def test_axe_finds_no_fault_in_light_and_in_dark(visit: Open, name: str) -> None
     assert name == RUN or page.evaluate(SVG_CONTRAST) >= 4.5
 
 
-def test_the_checks_find_faults(visit: Open) -> None:
-    page = visit(INDEX).page
+def test_the_checks_find_faults(visit: Open, small: Path) -> None:
+    page = visit(INDEX, small).page
     page.evaluate(
         """() => {
             document.querySelector("h1").style.color = "#aaa";
@@ -234,8 +243,8 @@ FOCUSED = """() => {
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_tab_reaches_everything_and_shows_where_it_is(visit: Open, name: str) -> None:
-    page = visit(name).page
+def test_tab_reaches_everything_and_shows_where_it_is(visit: Open, small: Path, name: str) -> None:
+    page = visit(name, small).page
     wanted = page.evaluate(FOCUSABLE)
     reached, unseen = set(), []
     for _ in range(wanted):
@@ -244,7 +253,7 @@ def test_tab_reaches_everything_and_shows_where_it_is(visit: Open, name: str) ->
         assert at is not None
         reached.add(at[0])
         unseen += [] if at[1] else [at[0]]
-    assert len(reached) == wanted > 100
+    assert len(reached) == wanted > 30
     assert unseen == []
 
 
@@ -300,8 +309,8 @@ def test_a_screen_reader_hears_the_charts(visit: Open) -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_it_prints_on_white_without_what_paper_cannot_do(visit: Open, name: str) -> None:
-    page = visit(name, color_scheme="dark").page
+def test_it_prints_on_white_without_its_controls(visit: Open, small: Path, name: str) -> None:
+    page = visit(name, small, color_scheme="dark").page
     page.emulate_media(media="print", color_scheme="dark")
     assert brightness(page)
     assert not page.get_by_role("search").is_visible()

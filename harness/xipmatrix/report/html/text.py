@@ -19,10 +19,11 @@ _ODD = re.compile(
     "\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
 # The C0 characters by their names, which every font can show.
-_NAMES = (
+_C0 = (
     "NUL SOH STX ETX EOT ENQ ACK BEL BS HT LF VT FF CR SO SI"
     " DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US"
-).split()
+)
+_NAMES = _C0.split()
 # The most bytes that one character takes on a page: a tag as ⟨U+E0001⟩.
 _WIDEST = len("⟨U+E0001⟩".encode())
 
