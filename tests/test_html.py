@@ -309,6 +309,7 @@ def test_a_run_that_goes_on_and_one_without_results(tmp_path: Path) -> None:
     (path,) = write_pages(store, [row], tmp_path / "html", THRESHOLDS)
     page = words(tree(path.read_text()))
     assert "not ended" in page and "This run has no results yet." in page
+    assert "0 cells so far, all as expected" in page
     tree((tmp_path / "html" / INDEX).read_text())
 
 

@@ -222,6 +222,12 @@ def test_a_narrow_window_needs_no_sideways_scrolling(visit: Open, name: str) -> 
     assert page.evaluate("document.documentElement.scrollWidth") == 360
 
 
+def test_the_newest_runs_are_in_sight(visit: Open) -> None:
+    page = visit(INDEX, viewport={"width": 360, "height": 740}).page
+    newest = page.locator(".time thead th").last.bounding_box()
+    assert newest is not None and 0 <= newest["x"] < 360 - newest["width"]
+
+
 def test_marks_are_told_apart_without_colour(visit: Open) -> None:
     page = visit(INDEX).page
     marks = page.locator(".time .step > span:first-child").all_inner_texts()

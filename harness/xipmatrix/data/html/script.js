@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The filter above a grid: it hides rows and sections that don't match. All else is HTML. */
+/* The filter above a grid: it hides rows and cells that don't match. And where runs are too
+ * many for the window, the newest are shown first. All else is HTML. */
 "use strict";
 for (const form of document.querySelectorAll("form.filter")) {
 	const all = [...document.querySelectorAll("[data-cells]")];
@@ -20,4 +21,7 @@ for (const form of document.querySelectorAll("form.filter")) {
 	form.addEventListener("submit", (event) => event.preventDefault());
 	form.hidden = false;
 	apply();
+}
+for (const table of document.querySelectorAll("table.time")) {
+	table.parentElement.scrollLeft = table.scrollWidth;
 }

@@ -25,22 +25,20 @@ class Histories:
         return sorted(self._cells)
 
     def of_run(self, run: str) -> Sequence[Past]:
-        """The results of a run, by cell."""
+        """The results of a run."""
         return self._runs.get(run, [])
 
     def of_cell(self, cell: str) -> Sequence[Past]:
         """All results of a cell."""
         return self._cells.get(cell, [])
 
-    def until(self, now: Past) -> Sequence[Past]:
-        """`now` and what came before it: later runs don't change an earlier one's page."""
-        found = self._cells[now.cell]
-        return found[found.index(now) :]
+    def before(self, now: Past) -> Sequence[Past]:
+        """What came before `now`, newest first: later runs don't change an earlier page."""
+        found = self.of_cell(now.cell)
+        return [past for past in found if (past.began, past.run) < (now.began, now.run)]
 
-    def changes(self, run: str, thresholds: Mapping[str, float]) -> list[Change]:
-        """What changed with each cell in `run`, as history.changes_of() has it."""
+    def changes(self, current: Sequence[Past], thresholds: Mapping[str, float]) -> list[Change]:
+        """What changed with each of `current`, as history.changes_of() has it."""
         return sort(
-            change(now, self.until(now)[1:], thresholds)
-            for now in self.of_run(run)
-            if now.verdict is not None
+            change(now, self.before(now), thresholds) for now in current if now.verdict is not None
         )

@@ -116,7 +116,7 @@ def _line(
 def _news(histories: Histories, run: str, thresholds: Mapping[str, float]) -> str:
     """``2 newly broken, 1 fixed, 3 figures moved``, what matters most first."""
     found: dict[str, int] = {}
-    for one in histories.changes(run, thresholds):
+    for one in histories.changes(histories.of_run(run), thresholds):
         if one.noteworthy or one.kind is Kind.STILL:
             quietly = one.kind in (Kind.SAME, Kind.KNOWN)
             kind = "with figures moved" if quietly else str(one.kind)

@@ -17,7 +17,7 @@ from ...core.evidence import FIGURES, Evidence
 from ...core.files import Say, quiet
 from ...history import Change, Kind
 from ...result import CellResult
-from ...store import RunRow, Store, logs
+from ...store import Past, RunRow, Store, logs
 from .. import figures
 from ..changes import details, figure_line
 from ..evidence import figure_lines
@@ -105,7 +105,9 @@ def run_page(
     """The page of the run `row` as HTML. `page_of` gives the file of a run's page, or ""."""
     results = [result for _, result in store.results(row.id, say)]
     results.sort(key=lambda one: (one.as_expected, one.cell))
-    changes = histories.changes(row.id, thresholds)
+    # From the results and not from the index: what stands on the page is of one source.
+    current = {one.cell: Past.of(one, row.id, row.began) for one in results}
+    changes = histories.changes(list(current.values()), thresholds)
     by_cell = {one.cell: one for one in changes}
     found = [(result, _logs(result)) for result in results]
     limit = min(LOG_LIMIT, LOGS_LIMIT // max(1, sum(len(texts) for _, texts in found)))
@@ -113,7 +115,7 @@ def run_page(
         _section(
             result,
             by_cell.get(result.cell),
-            _strip(histories, row.id, result.cell, page_of),
+            _strip(current[result.cell], histories, page_of),
             tuple(_log(title, path, limit) for title, path in texts),
         )
         for result, texts in found
@@ -123,7 +125,7 @@ def run_page(
         "run.html.j2",
         row=row,
         mark=mark_of_run(row),
-        count=_counted(results),
+        count=_counted(results, row),
         tally=_tally(section.mark for section in sections),
         took=_took(row),
         news=_news(changes),
@@ -139,10 +141,10 @@ def run_page(
 # --- the head ---------------------------------------------------------------------------
 
 
-def _counted(results: Sequence[CellResult]) -> str:
-    """``14 cells, 2 not as expected``."""
+def _counted(results: Sequence[CellResult], row: RunRow) -> str:
+    """``14 cells, 2 not as expected``; ``so far`` where the run has not ended."""
     wrong = sum(1 for one in results if not one.as_expected)
-    cells = f"{len(results)} cell{'s' * (len(results) != 1)}"
+    cells = f"{len(results)} cell{'s' * (len(results) != 1)}{' so far' * row.interrupted}"
     return f"{cells}, {wrong} not as expected" if wrong else f"{cells}, all as expected"
 
 
@@ -179,10 +181,12 @@ def _news(changes: Sequence[Change]) -> list[News]:
 def _section(
     result: CellResult, change: Change | None, strip: Sequence[Step], texts: tuple[Log, ...]
 ) -> Section:
-    told = change is not None and change.kind not in (Kind.SAME, Kind.KNOWN, Kind.UNMEASURED)
+    mark = mark_of_result(result)
+    plain = (Kind.SAME, Kind.KNOWN, Kind.UNMEASURED, mark.words)
+    told = change is not None and change.kind not in plain
     return Section(
         result=result,
-        mark=mark_of_result(result),
+        mark=mark,
         kind=str(change.kind) if change and told else "",
         kind_tone=tone_of(change.kind) if change and told else "",
         moved=tuple(figure_line(one) for one in change.moved) if change else (),
@@ -214,13 +218,13 @@ def _tiles(result: CellResult) -> list[Tile]:
     ]
 
 
-def _strip(histories: Histories, run: str, cell: str, page_of: Callable[[str], str]) -> list[Step]:
-    """The cell's last results up to this one, oldest first."""
-    now = next((past for past in histories.of_run(run) if past.cell == cell), None)
-    if now is None:
-        return []
-    recent = list(histories.until(now)[:STRIP])
-    return [step(past, page_of(past.run), current=past is now) for past in reversed(recent)]
+def _strip(now: Past, histories: Histories, page_of: Callable[[str], str]) -> list[Step]:
+    """The cell's last results up to `now`, oldest first."""
+    recent = reversed(histories.before(now)[: STRIP - 1])
+    return [
+        *(step(past, page_of(past.run)) for past in recent),
+        step(now, page_of(now.run), current=True),
+    ]
 
 
 def _held(evidence: Sequence[Evidence]) -> str:
