@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -179,6 +180,14 @@ def test_json_round_trip() -> None:
     data = json.loads(json_text([PASS, KNOWN], "run", Path("/x")))
     assert data["exit_code"] == 0
     assert CellResult.from_dict(data["cells"][1]) == KNOWN
+
+
+def test_junit_is_xml_whatever_a_console_held(tmp_path: Path) -> None:
+    path = tmp_path / "junit.xml"
+    write_junit([replace(FAIL, reason="\x1b[31mred\0\x08 \ud800 ü")], path)
+    (case,) = list(next(iter(JUnitXml.fromfile(str(path)))))
+    assert "red" in case.result[0].message
+    assert "\x1b" not in case.result[0].text
 
 
 def test_junit_tells_failure_error_and_known_apart(tmp_path: Path) -> None:
