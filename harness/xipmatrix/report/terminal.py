@@ -21,7 +21,7 @@ from ..result import WORKING, CellResult
 from . import figures
 from .failures import Failure, failures, text_of
 
-_PLAIN_WIDTH = 200
+_PLAIN_WIDTH = 240
 _DETAIL_SECONDS = 10.0
 
 
