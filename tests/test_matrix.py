@@ -171,6 +171,10 @@ def test_unknown_names_are_refused_with_the_nearest(
             "must be below xipImage",
         ),
         ({"boards": {"arm": {"virt": board(colour="red")}}}, "colour: unknown key"),
+        (
+            {"boards": {"arm": {"virt": board(qemu={**board()["qemu"], "cpus": 2, "icount": 0})}}},
+            "icount is for one CPU",
+        ),
         ({"boards": {"sparc": {"virt": board()}}}, "unknown architecture 'sparc'"),
         (
             {"cells": [{"kernel": ["7.3"], "arch": "arm", "board": ["vrit"], "config": ["tiny"]}]},

@@ -102,6 +102,13 @@ class Qemu(Model):
         description="-append needs a -kernel: a 1-byte file that is never executed is given",
     )
 
+    @model_validator(mode="after")
+    def _one_clock(self) -> Qemu:
+        if self.icount is not None and self.cpus > 1:
+            # They would take turns: what waits for another one waits for its time to pass.
+            raise ValueError("icount is for one CPU: with several, icount: null")
+        return self
+
 
 class Flash(Model):
     """The memory-mapped NOR flash: a QEMU pflash unit. Erased NOR reads 0xff."""
