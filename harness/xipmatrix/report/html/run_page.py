@@ -103,7 +103,10 @@ def run_page(
     say: Say = quiet,
 ) -> str:
     """The page of the run `row` as HTML. `page_of` gives the file of a run's page, or ""."""
-    results = [result for _, result in store.results(row.id, say)]
+    unread: list[str] = []
+    results = [result for _, result in store.results(row.id, unread.append)]
+    for text in unread:
+        say(text)
     results.sort(key=lambda one: (one.as_expected, one.cell))
     # From the results and not from the index: what stands on the page is of one source.
     current = {one.cell: Past.of(one, row.id, row.began) for one in results}
@@ -126,6 +129,7 @@ def run_page(
         row=row,
         mark=mark_of_run(row),
         count=_counted(results, row),
+        unread=unread,
         tally=_tally(section.mark for section in sections),
         took=_took(row),
         news=_news(changes),
@@ -143,6 +147,8 @@ def run_page(
 
 def _counted(results: Sequence[CellResult], row: RunRow) -> str:
     """``14 cells, 2 not as expected``; ``so far`` where the run has not ended."""
+    if not results:
+        return "No results yet" if row.interrupted else "No results"
     wrong = sum(1 for one in results if not one.as_expected)
     cells = f"{len(results)} cell{'s' * (len(results) != 1)}{' so far' * row.interrupted}"
     return f"{cells}, {wrong} not as expected" if wrong else f"{cells}, all as expected"
