@@ -21,7 +21,7 @@ from xipmatrix.core.files import cache_dir, remove
 from xipmatrix.kernel import KernelTree
 from xipmatrix.report.bisect import WIDTH
 
-pytestmark = pytest.mark.kernel
+pytestmark = pytest.mark.bisect
 
 
 @pytest.fixture

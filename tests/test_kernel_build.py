@@ -161,7 +161,13 @@ def test_interrupted_in_every_stage_it_goes_on_and_nothing_is_left_running(
         ("boot", signal.SIGINT),
     ):
         with subprocess.Popen(
-            command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            # In the background of a script, SIGINT is ignored, and children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         ) as process:
             assert process.stdout is not None
             said = ""
