@@ -6,8 +6,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from click.testing import CliRunner
 from ruamel.yaml import YAML
 
 import jenkinsfile
+from test_cli import cli
 from xipmatrix.ci import MARK, VENDORS, Workflow, limit_minutes, render, shards_for
 from xipmatrix.cli import xipmatrix
 from xipmatrix.core.errors import UsageError
@@ -55,19 +54,6 @@ def home(tmp_path: Path) -> dict[str, str]:
         "XIPMATRIX_CACHE": str(tmp_path / "cache"),
         "XIPMATRIX_STATE": str(tmp_path / "state"),
     }
-
-
-def cli(*words: str, env: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "xipmatrix", *words],
-        env=env,
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr
-    return done
 
 
 def load(text: str) -> Any:
