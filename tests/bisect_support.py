@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A user's kernel repository for bisecting: Linux 7.3, synthetic commits, another release.
+"""A user's kernel repository for bisecting: Linux 7.2, synthetic commits, Linux 7.3.
 
-Its objects are borrowed from the kernel that xipmatrix has, so it costs seconds.
+Its objects are borrowed from the kernels that xipmatrix has, so it costs seconds.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from pathlib import Path
 from kernel_trees import HERMETIC, git
 from xipmatrix.kernel import KernelTree
 
+Commits = dict[str, str]
 HARMLESS, NO_BUILD, MOVED, BREAKER = "harmless", "no build", "moved anchor", "breaker"
 _CONST = "arch/riscv/include/asm/runtime-const.h"
 _INSN = "arch/riscv/include/asm/runtime-const-insn.h"
-_USERS = ("fs/dcache.c", "fs/file_table.c", "fs/namei.c", "kernel/futex/core.c")
+_INCLUDE = "#include <asm/runtime-const.h>\n"
 # What happened in 6.16: constants that were data are patched into the text at boot.
 _SWITCH = """\
 /* SPDX-License-Identifier: GPL-2.0 */
@@ -66,6 +67,16 @@ class Plan:
         assert text.count(old) == 1, f"{path} has {text.count(old)} times: {old}"
         self.write(path, text.replace(old, new))
 
+    def break_xip(self) -> None:
+        """Use instructions that are patched at boot again, whatever the series does."""
+        text = self.read(_CONST)
+        guard = "_ASM_RISCV_RUNTIME_CONST_H"
+        self.write(_INSN, text.replace(guard, "_ASM_RISCV_RUNTIME_CONST_INSN_H"))
+        self.write("include/linux/runtime-const.h", _SWITCH)
+        found = self.git("grep", "--cached", "-l", _INCLUDE.strip(), "--", "fs", "kernel", "mm")
+        for user in found.splitlines():
+            self.replace(user, _INCLUDE, _INCLUDE.replace("asm", "linux"))
+
     def commit(self, kind: str, subject: str) -> None:
         self.commits.append((kind, subject, self.git("write-tree")))
 
@@ -108,16 +119,18 @@ class Plan:
         return seen
 
 
-def real_repository(folder: Path, linux: KernelTree) -> tuple[Path, dict[str, str]]:
-    """(A bare repository with v7.3 and v7.4-rc1, its synthetic commits: kind → id).
+def real_repository(folder: Path, older: KernelTree, newer: KernelTree) -> tuple[Path, Commits]:
+    """(A bare repository from v7.2 to v7.3, its synthetic commits: kind → id).
 
     Between both, git's search comes upon a commit that does not build and one on which
-    the series does not apply.
+    the series does not apply. The last commit is the whole step to the newer source.
     """
     git(folder.parent, "init", "-q", "--bare", "-b", "main", str(folder))
-    (folder / "objects/info/alternates").write_text(f"{linux.git_dir / 'objects'}\n")
-    plan = Plan(folder, folder / "index-of-the-test", linux.commit)
-    plan.git("read-tree", linux.commit)
+    (folder / "objects/info/alternates").write_text(
+        "".join(f"{linux.git_dir / 'objects'}\n" for linux in (older, newer))
+    )
+    plan = Plan(folder, folder / "index-of-the-test", older.commit)
+    plan.git("read-tree", older.commit)
 
     plan.write("README", plan.read("README") + "\nHello.\n")
     plan.commit(HARMLESS, "README: Say hello")
@@ -135,22 +148,14 @@ def real_repository(folder: Path, linux: KernelTree) -> tuple[Path, dict[str, st
     plan.replace(setup, old.replace(" =", "  ="), old)
     plan.commit(HARMLESS, "riscv: Align it as it was")
 
-    text = plan.read(_CONST)
-    plan.write(_INSN, text.replace("_ASM_RISCV_RUNTIME_CONST_H", "_ASM_RISCV_RUNTIME_CONST_INSN_H"))
-    plan.write("include/linux/runtime-const.h", _SWITCH)
-    for user in _USERS:
-        plan.replace(user, "#include <asm/runtime-const.h>\n", "#include <linux/runtime-const.h>\n")
+    plan.break_xip()
     plan.commit(BREAKER, "riscv: Patch runtime constants into the text")
 
     plan.write("lib/bcd.c", plan.read("lib/bcd.c") + "\n/* And binary. */\n")
     plan.commit(HARMLESS, "lib/bcd: Add another comment")
-    makefile = plan.read("Makefile")
-    lines = makefile.splitlines()
-    for key, value in (("PATCHLEVEL", "4"), ("SUBLEVEL", "0"), ("EXTRAVERSION", "-rc1")):
-        at = next(number for number, line in enumerate(lines) if line.startswith(f"{key} ="))
-        lines[at] = f"{key} = {value}"
-    plan.write("Makefile", "\n".join(lines) + "\n")
-    plan.commit(HARMLESS, "Linux 7.4-rc1")
+    plan.git("read-tree", newer.commit)
+    plan.break_xip()
+    plan.commit(HARMLESS, "Linux 7.3")
 
     # Where a commit is skipped, the ids decide which one git looks at next.
     for salt in range(64):
@@ -161,8 +166,8 @@ def real_repository(folder: Path, linux: KernelTree) -> tuple[Path, dict[str, st
         raise AssertionError("git never comes upon both commits that are to be skipped")
     git(folder, "update-ref", "refs/heads/main", chain[-1])
     git(folder, "symbolic-ref", "HEAD", "refs/heads/main")
-    git(folder, "tag", "v7.3", plan.base)
-    git(folder, "tag", "v7.4-rc1", chain[-1])
+    git(folder, "tag", "v7.2", plan.base)
+    git(folder, "tag", "v7.3", chain[-1])
     plan.index.unlink()
     return folder, {
         kind: one for one, (kind, _, _) in zip(chain, plan.commits, strict=True) if kind != HARMLESS

@@ -17,6 +17,11 @@ from stat import S_ISDIR
 from ..core.evidence import CellFailure, Verdict
 from ..core.files import remove
 
+# Kconfig writes beside and renames (scripts/kconfig/confdata.c), so nothing here is ever half
+# a file. Without its auto.conf, syncconfig takes every option for changed, and all that was
+# compiled for stale.
+_WHOLE = Path("include/config")
+
 # (work, objects): build into the folder `work`; `objects` is None for a folder of its own there.
 Compile = Callable[[Path, Path | None], None]
 
@@ -85,5 +90,7 @@ def _remove_since(nanoseconds: int, folder: Path) -> None:
     """
     for path in folder.rglob("*"):
         stat = path.lstat()
-        if not S_ISDIR(stat.st_mode) and stat.st_mtime_ns >= nanoseconds - 1_000_000_000:
+        if S_ISDIR(stat.st_mode) or path.is_relative_to(folder / _WHOLE):
+            continue
+        if stat.st_mtime_ns >= nanoseconds - 1_000_000_000:
             path.unlink()
