@@ -79,6 +79,11 @@ def test_the_tree_that_goes_into_flash(tmp_path: Path) -> None:
     assert get("-t", "x", str(packed), "/memory@1", "reg") == "0 40000000 4000000"
     assert packed.stat().st_size < 1000
 
+    tree = {"source": "x.dtb", "offset": 0x1000, "rng_seed": True}
+    packed = flash.pack_tree(make_cell({"device_tree": tree}).board_spec, blob, "x", tmp_path)
+    assert get("-t", "bx", str(packed), "/chosen", "rng-seed").startswith("0 1 2 3 4 ")
+    assert sorted(get("-p", str(packed), "/chosen").split()) == ["bootargs", "rng-seed"]
+
 
 @needs_dtc
 @needs_binutils

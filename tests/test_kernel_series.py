@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from xipmatrix.core.files import cache_dir
 from xipmatrix.core.git import Repository
 from xipmatrix.kernel import KernelTree, checkout, obtain
 from xipmatrix.matrix.load import LoadedMatrix
-from xipmatrix.series.engine import Applied, State, apply_all, sources
+from xipmatrix.series.engine import GENERIC, Applied, State, apply_all, sources
 from xipmatrix.series.export import write_series
 
 pytestmark = pytest.mark.kernel
@@ -33,6 +34,11 @@ def kernels(loaded: LoadedMatrix) -> dict[str, KernelTree]:
 @pytest.fixture(scope="session")
 def states(kernels: dict[str, KernelTree]) -> dict[str, dict[str, Applied]]:
     return {name: apply_all(sources(TEMPLATES), tree) for name, tree in kernels.items()}
+
+
+def real_patches(found: Iterable[Path]) -> list[Path]:
+    """Without the cover letter."""
+    return sorted(path for path in found if not path.name.startswith("0000"))
 
 
 def name_of(place: Path) -> str:
@@ -62,7 +68,9 @@ def test_checked_in_patches_equal_what_the_templates_render(
     for name, tree in kernels.items():
         write_series(sources(TEMPLATES), tree, tmp_path)
         rendered, kept = patches_of(tmp_path / name), patches_of(ROOT / "patches" / name)
-        covers = [text for path, text in kept.items() if path.endswith("cover-letter.patch")]
+        covers = [
+            text for path, text in kept.items() if path == f"{GENERIC}/0000-cover-letter.patch"
+        ]
         same_tree = all(f"base-tree: {tree.tree}" in cover for cover in covers)
         assert comparable(kept, same_tree) == comparable(rendered, same_tree), (
             "patches/ is not what templates/ render: run ./xipmatrix series"
@@ -93,7 +101,8 @@ def test_git_am_takes_the_checked_in_patches_on_a_clean_tree(
         check=True,
     )
     git = ["git", "-c", "user.name=A", "-c", "user.email=a@b", "-C", str(clone)]
-    patches = sorted(place.glob("000[1-9]*.patch"))
+    below = (place.parent / GENERIC).glob("[0-9]*.patch") if place.name != GENERIC else ()
+    patches = [*real_patches(below), *real_patches(place.glob("[0-9]*.patch"))]
     touched = sorted(
         {path for p in patches for path in re.findall(r"^--- a/(.*)$", p.read_text(), re.M)}
     )
@@ -110,7 +119,7 @@ def test_git_am_takes_the_checked_in_patches_on_a_clean_tree(
 @pytest.mark.parametrize("place", SERIES, ids=name_of)
 def test_checkpatch_strict_is_clean(place: Path, linux: KernelTree) -> None:
     source = checkout(linux.git_dir, linux.commit, cache_dir(), print)
-    for patch in sorted(place.glob("000[1-9]*.patch")):
+    for patch in real_patches(place.glob("[0-9]*.patch")):
         assert checkpatch(source, patch) == ""
 
 
@@ -144,6 +153,8 @@ def test_states_on_the_pinned_kernels(states: dict[str, dict[str, Applied]]) -> 
         for kernel, found in states.items()
         for name, one in found.items()
     } == {
+        "7.3/generic": State.APPLIES,
+        "6.12/generic": State.APPLIES,
         "7.3/arm": State.APPLIES,
         "7.3/riscv": State.APPLIES,
         "6.12/arm": State.APPLIES,

@@ -116,6 +116,43 @@ def test_kconfig_depends_and_entry() -> None:
     assert caught.value.near == ["EFI"]
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("X if !P", "X"),
+        ("X if !P && A", "X if A"),
+        ("X if A && !P && (B || C)", "X if A && (B || C)"),
+    ],
+)
+def test_kconfig_drop_takes_one_term_of_a_condition(old: str, new: str) -> None:
+    entry = "config A\n\tbool\n\tselect {}\n"
+    edit = {"do": "kconfig-drop", "entry": "A", "symbols": ["X"], "condition": "!P"}
+    assert apply(entry.format(old), **edit) == entry.format(new)
+
+
+@pytest.mark.parametrize("old", ["X", "X if A", "X if !P || A", "X if (!P && A) || B", "X if !PQ"])
+def test_kconfig_drop_refuses_what_is_not_one_term(old: str) -> None:
+    with pytest.raises(AnchorError, match="not one term") as caught:
+        apply(
+            f"config A\n\tbool\n\tselect {old}\n",
+            do="kconfig-drop",
+            entry="A",
+            symbols=["X"],
+            condition="!P",
+        )
+    assert caught.value.near == [f"3: \tselect {old}"]
+
+
+def test_kconfig_remove_takes_an_entry_and_its_blank_line() -> None:
+    old = "config A\n\tbool\n\nconfig B\n\tbool\n\n# about C\nconfig C\n\tbool\n"
+    assert apply(old, do="kconfig-remove", entry="B") == (
+        "config A\n\tbool\n\n# about C\nconfig C\n\tbool\n"
+    )
+    assert apply(old, do="kconfig-remove", entry="C").endswith("# about C\n")
+    with pytest.raises(AnchorError, match="nowhere"):
+        apply(old, do="kconfig-remove", entry="D")
+
+
 def test_conjunction_puts_parentheses_only_where_needed() -> None:
     assert conjunction("A", "!X") == "A && !X"
     assert conjunction("A || B", "!X") == "(A || B) && !X"

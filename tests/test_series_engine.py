@@ -201,6 +201,17 @@ def test_generic_is_the_base_of_the_others(tmp_path: Path, kernel: KernelTree) -
     assert text_at(kernel, states["toy"].tip, "generic.txt") == "x\n"
 
 
+def test_where_generic_does_not_apply_nothing_that_stands_on_it_does(
+    tmp_path: Path, kernel: KernelTree
+) -> None:
+    edit = {"do": "delete", "file": "Makefile", "anchor": "what is nowhere"}
+    patches = [{"subject": "xip: generic", "why": "w", "edits": [edit]}]
+    write(tmp_path, series(patches=patches), "generic")
+    states = apply_all(sources(write(tmp_path, series())), kernel)
+    assert {one.state for one in states.values()} == {State.CONFLICT}
+    assert states["toy"].detail == "series toy stands on series generic, which does not apply"
+
+
 def test_a_patch_without_edits_for_this_kernel_is_no_empty_commit(
     tmp_path: Path, kernel: KernelTree
 ) -> None:

@@ -60,6 +60,22 @@ def boot(
     return dataclasses.replace(good, **changes)
 
 
+@pytest.mark.parametrize("where", ["board", "config"])
+def test_what_the_kernel_was_promised_to_say(tmp_path: Path, where: str) -> None:
+    def promising(text: str) -> Cell:
+        cell = make_cell()
+        name = f"{where}_spec"
+        spec = getattr(cell, name).model_copy(update={"says": [text]})
+        return cell.model_copy(update={name: spec})
+
+    line = next(line for line in GOOD.splitlines() if "Linux version" in line).split("Linux")[1]
+    judged = judge(promising(r"Linux version \d"), boot(tmp_path), None)
+    assert judged.verdict is Verdict.PASS, (judged.reason, line)
+    judged = judge(promising(r"started in HYP mode"), boot(tmp_path), None)
+    assert judged.verdict is Verdict.USERSPACE_FAILED
+    assert judged.reason == "console: the kernel never says: started in HYP mode"
+
+
 def test_a_good_boot_passes(tmp_path: Path) -> None:
     judged = judge(make_cell(), boot(tmp_path), None)
     assert [one.summary for one in judged.evidence if not one.holds] == []

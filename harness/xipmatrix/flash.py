@@ -157,8 +157,8 @@ def dump_tree(board: Board, out: Path) -> Path:
 def pack_tree(board: Board, blob: Path, bootargs: str, out: Path) -> Path:
     """The device tree as it goes into flash: board.dtb, and board.dts for people.
 
-    Bootargs set; memory cut to the RAM given; no seeds, because the kernel would write
-    over them, into flash; no padding (QEMU's own blob is 1 MiB).
+    Bootargs set; memory cut to the RAM given; no seeds, unless the board wants to see that
+    the kernel does not wipe one, in flash; no padding (QEMU's own blob is 1 MiB).
     """
     dtc = run.need_tool("dtc", "device-tree-compiler")
     text = run.run(
@@ -171,15 +171,17 @@ def pack_tree(board: Board, blob: Path, bootargs: str, out: Path) -> Path:
 
 
 def _changes(board: Board, blob: Path, bootargs: str) -> str:
+    tree = board.device_tree
+    # Always the same, as in ROM, so that the image is, too.
+    seed = f"rng-seed = [{bytes(range(32)).hex()}];" if tree and tree.rng_seed else None
     quoted = bootargs.replace("\\", "\\\\").replace('"', '\\"')
     changes = (
         "\n/ {\n\tchosen {\n"
         f'\t\tbootargs = "{quoted}";\n'
-        "\t\t/delete-property/ rng-seed;\n"
+        f"\t\t{seed or '/delete-property/ rng-seed;'}\n"
         "\t\t/delete-property/ kaslr-seed;\n"
         "\t};\n};\n"
     )
-    tree = board.device_tree
     if tree is not None and tree.memory_node:
         reg = _cells(board.ram_base, _root_cells(blob, "#address-cells"))
         reg += _cells(board.qemu.memory, _root_cells(blob, "#size-cells"))

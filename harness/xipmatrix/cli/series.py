@@ -46,14 +46,14 @@ def series_command(
     """Write patches/<kernel>/<arch>/: git format-patch files with a cover letter.
 
     Says for each architecture and kernel: applies, already there, or needs work at
-    which anchor.
+    which anchor. What all architectures share is in the series generic, which comes first.
     """
     from rich.table import Table
 
     from ..kernel import obtain
     from ..matrix.load import unknown
     from ..report.terminal import make_console
-    from ..series.engine import State, sources
+    from ..series.engine import GENERIC, State, sources
     from ..series.export import write_series
 
     loaded, kernels = load(matrix_file, kernel)
@@ -62,6 +62,7 @@ def series_command(
     for name in wanted:
         if name not in found:
             raise unknown("series", name, found, templates_dir())
+    wanted = (GENERIC, *wanted)  # which every other one stands on
     console = make_console()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("kernel", "release", "series", "state", "patches"):

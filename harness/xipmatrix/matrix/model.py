@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from packaging.version import InvalidVersion, Version
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -58,6 +59,16 @@ SomeSize = Annotated[int, BeforeValidator(parse_size), Field(gt=0), _written("in
 Address = Annotated[int, BeforeValidator(parse_size), Field(ge=0), _written("integer", _SIZE)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"'{text}' is no regular expression: {error}") from error
+    return text
+
+
+Pattern = Annotated[str, AfterValidator(_pattern)]
 
 # A line that is neither would be passed over, and nobody would miss the option.
 ConfigLine = Annotated[
@@ -128,6 +139,9 @@ class DeviceTree(Model):
 
     source: str
     offset: Size = Field(description="where in the flash it lies")
+    rng_seed: bool = Field(
+        False, description="a seed is there after all: a kernel that wipes it writes to flash"
+    )
     memory_node: str | None = Field(
         None, description="node whose reg is set to the RAM given, for a fixed source"
     )
@@ -157,6 +171,7 @@ class Board(Model):
     )
     tuxmake_arch: str | None = Field(None, description="overrides the architecture's")
     config: list[ConfigLine] = Field([], description="Kconfig lines that select this board")
+    says: list[Pattern] = Field([], description="what the kernel must say (regular expressions)")
 
     @model_validator(mode="after")
     def _fits(self) -> Board:
@@ -267,6 +282,7 @@ class Config(Model):
     workload: list[Work] = Field(
         [], description="what init must do, so that code the kernel loads to RAM is executed"
     )
+    says: list[Pattern] = Field([], description="what the kernel must say (regular expressions)")
 
 
 class Rule(Model):

@@ -433,6 +433,7 @@ class Pipeline:
             "board": cell.board_spec.model_dump(),
             "arch": cell.arch_spec.model_dump(),
             "workload": cell.config_spec.workload,
+            "says": cell.config_spec.says,
             "qemu": result.versions["qemu"],
             "templates": self._boot_templates(cell),
             # A judge that has changed must judge again; that takes seconds.

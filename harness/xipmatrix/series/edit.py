@@ -18,14 +18,18 @@ from .model import (
     Create,
     Delete,
     Depends,
+    Drop,
     Entry,
     Guard,
     Insert,
+    Remove,
     Replace,
     Select,
 )
 
-AnyEdit = Create | Append | Insert | Replace | Delete | Guard | Select | Depends | Entry
+AnyEdit = (
+    Create | Append | Insert | Replace | Delete | Guard | Select | Drop | Remove | Depends | Entry
+)
 
 
 class AnchorError(Exception):
@@ -69,6 +73,11 @@ def apply_edit(edit: AnyEdit, old: str | None, text: str) -> str:
             lines[first:last] = [f"#{edit.open}", *lines[first:last], "#endif"]
         case Select():
             _select(edit, lines)
+        case Drop():
+            _drop(edit, lines)
+        case Remove():
+            first, last = entry_span(lines, edit.entry)
+            del lines[first : last + (lines[last : last + 1] == [""])]
         case Depends():
             _depends(edit, lines)
         case Entry():
@@ -203,20 +212,40 @@ def _has_open_or(text: str) -> bool:
     return False
 
 
+def _selected(entry: str, symbol: str, lines: list[str]) -> tuple[int, str, str | None]:
+    """(Line number, ``select <symbol>`` with its indentation, condition if any)."""
+    first, last = entry_span(lines, entry)
+    pattern = re.compile(rf"^(\s+select\s+{re.escape(symbol)})(?:\s+if\s+(.*?))?\s*$")
+    hits = [(at, m) for at in range(first, last) if (m := pattern.match(lines[at]))]
+    if len(hits) != 1:
+        raise AnchorError(
+            f"'select {symbol}' stands {len(hits)} times, not once, in entry {entry}",
+            f"select {symbol}",
+            nearest([f"select {symbol}"], lines, first, last),
+        )
+    at, match = hits[0]
+    return at, match[1], match[2]
+
+
 def _select(edit: Select, lines: list[str]) -> None:
     for symbol in edit.symbols:
-        first, last = entry_span(lines, edit.entry)
-        pattern = re.compile(rf"^(\s+select\s+{re.escape(symbol)})(?:\s+if\s+(.*?))?\s*$")
-        hits = [(at, m) for at in range(first, last) if (m := pattern.match(lines[at]))]
-        if len(hits) != 1:
+        at, select, old = _selected(edit.entry, symbol, lines)
+        condition = conjunction(old, edit.condition) if old else edit.condition
+        lines[at] = f"{select} if {condition}"
+
+
+def _drop(edit: Drop, lines: list[str]) -> None:
+    for symbol in edit.symbols:
+        at, select, old = _selected(edit.entry, symbol, lines)
+        terms = (old or "").split(" && ")
+        if terms.count(edit.condition) != 1 or _has_open_or(old or ""):
             raise AnchorError(
-                f"'select {symbol}' stands {len(hits)} times, not once, in entry {edit.entry}",
-                f"select {symbol}",
-                nearest([f"select {symbol}"], lines, first, last),
+                f"{edit.condition} is not one term of what 'select {symbol}' depends on",
+                f"{select.strip()} if … && {edit.condition}",
+                [f"{at + 1}: {lines[at]}"],
             )
-        at, match = hits[0]
-        condition = conjunction(match[2], edit.condition) if match[2] else edit.condition
-        lines[at] = f"{match[1]} if {condition}"
+        terms.remove(edit.condition)
+        lines[at] = f"{select} if {' && '.join(terms)}" if terms else select
 
 
 def _depends(edit: Depends, lines: list[str]) -> None:

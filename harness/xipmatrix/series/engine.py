@@ -269,12 +269,15 @@ def apply_all(found: dict[str, Source], kernel: KernelTree) -> dict[str, Applied
     So what is built for an architecture is exactly what its patches give when they are
     mailed, and a change of one architecture's templates leaves the others' trees alone.
     """
-    base = kernel.commit
     states: dict[str, Applied] = {}
     for name, source in found.items():
-        states[name] = apply_series(source, kernel, base)
-        if name == GENERIC:
-            base = states[name].tip
+        below = states.get(GENERIC)
+        base = below.tip if below else kernel.commit
+        if below and below.state is State.CONFLICT:
+            detail = f"series {name} stands on series {GENERIC}, which does not apply"
+            states[name] = Applied(name, State.CONFLICT, base, base, detail=detail)
+        else:
+            states[name] = apply_series(source, kernel, base)
     return states
 
 

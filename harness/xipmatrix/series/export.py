@@ -58,9 +58,11 @@ def format_series(source: Source, applied: Applied, kernel: KernelTree, place: P
         for mark in ("*** SUBJECT HERE ***", "*** BLURB HERE ***"):
             if mark not in text:
                 raise InfrastructureError(f"git wrote a cover letter without {mark}", where=cover)
+        below = ", and patches/<kernel>/generic on it" if applied.base != kernel.commit else ""
+        base_tree = repository.git("rev-parse", f"{applied.base}^{{tree}}")
         body = (
             f"{source.series.cover.strip()}\n\n{textwrap.dedent(provenance)}\n"
-            f"Base: Linux {kernel.release}, {kernel.origin}\nbase-tree: {kernel.tree}\n"
+            f"Base: Linux {kernel.release}, {kernel.origin}{below}\nbase-tree: {base_tree}\n"
         )
         text = text.replace("*** SUBJECT HERE ***", source.series.title, 1)
         cover.write_text(text.replace("*** BLURB HERE ***", body.rstrip(), 1))

@@ -143,6 +143,22 @@ class Select(_Edit):
     condition: str
 
 
+class Drop(_Edit):
+    """Kconfig: ``select X if A && <condition>`` in an entry becomes ``select X if A``."""
+
+    do: Literal["kconfig-drop"]
+    entry: str
+    symbols: list[str] = Field(min_length=1)
+    condition: str = Field(description="a whole term of the condition, e.g. '!XIP_KERNEL'")
+
+
+class Remove(_Edit):
+    """Kconfig: an entry goes."""
+
+    do: Literal["kconfig-remove"]
+    entry: str
+
+
 class Depends(_Edit):
     """Kconfig: an entry gets ``depends on <on>``."""
 
@@ -178,6 +194,8 @@ Edit = Annotated[
     | Annotated[Delete, Tag("delete")]
     | Annotated[Guard, Tag("guard")]
     | Annotated[Select, Tag("kconfig-select")]
+    | Annotated[Drop, Tag("kconfig-drop")]
+    | Annotated[Remove, Tag("kconfig-remove")]
     | Annotated[Depends, Tag("kconfig-depends")]
     | Annotated[Entry, Tag("kconfig-entry")],
     Discriminator(_kind),

@@ -11,7 +11,7 @@ from ..core.evidence import SAMPLED, Evidence, Verdict
 from ..machine import protocol
 from ..machine.result import BootResult, End
 from ..matrix.model import Cell
-from . import flash, memory, userspace, workload
+from . import flash, memory, promises, userspace, workload
 from .in_place import in_place
 
 
@@ -76,6 +76,7 @@ def dynamic_evidence(cell: Cell, boot: BootResult, vmlinux: Path | None) -> list
     executed = in_place(cell, boot, vmlinux, said)
     return [
         *userspace.evidence(board, boot, said),
+        *promises.evidence(cell, boot.console_text()),
         *workload.evidence(cell, vmlinux, said, executed),
         executed,
         *memory.evidence(cell, boot, vmlinux, said),
