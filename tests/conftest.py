@@ -10,15 +10,13 @@ from pathlib import Path
 import pytest
 
 from xipmatrix.build import toolchain
-from xipmatrix.build.compile import Built, build_kernel
-from xipmatrix.build.config import make_config, render_fragment
+from xipmatrix.build.compile import NORMAL_IMAGE, Built
 from xipmatrix.core.files import cache_dir, project_dir
 from xipmatrix.kernel import KernelTree, obtain
 from xipmatrix.matrix.load import LoadedMatrix, Wanted, load_matrix
 from xipmatrix.matrix.model import Cell
 from xipmatrix.pipeline import Options, Pipeline
 from xipmatrix.result import Stage
-from xipmatrix.stagecache import StageCache
 from xipmatrix.store import Store
 
 ROOT = project_dir()
@@ -111,31 +109,7 @@ def normal_kernel(
     """zImage and vmlinux of the same arm kernel without XIP."""
     cell = arm_cell[0]
     prepared = pipeline.prepared(cell.kernel)
-    source = pipeline.source(cell, prepared)
-    tools = toolchain.of_cell(cell)
-    log = tmp_path_factory.mktemp("normal") / "config.log"
-    initramfs = pipeline.initramfs(cell, prepared, source, tools)
-    xip = render_fragment(cell, prepared.kernel.release, initramfs, TEMPLATES)
-    fragment = "".join(
-        f"{line}\n" for line in xip.splitlines() if not line.startswith("CONFIG_XIP_")
-    )
-
-    def make(work: Path) -> None:
-        (work / "configuring").mkdir()
-        config = make_config(cell, source, tools, fragment, work / "configuring", log)
-        build_kernel(
-            cell,
-            source,
-            tools,
-            config.path,
-            work,
-            jobs=JOBS,
-            timeout=7200,
-            ccache=False,
-            xip=False,
-        )
-
-    kept = StageCache(cache_dir() / "stages").get(
-        "normal-kernel", {"commit": prepared.tip(cell.arch), "fragment": fragment}, make
-    )
-    return kept.folder / "tuxmake" / "zImage", kept.folder / "vmlinux"
+    source, tools = pipeline.source(cell, prepared), toolchain.of_cell(cell)
+    folder = tmp_path_factory.mktemp("normal")
+    kept = pipeline.normal_kernel(cell, prepared, source, tools, folder).folder
+    return kept / NORMAL_IMAGE, kept / "vmlinux"

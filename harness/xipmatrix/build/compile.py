@@ -31,6 +31,9 @@ _FIXED = {
     "KBUILD_BUILD_HOST": "xipmatrix",
 }
 
+# A normal kernel's image in its build's folder, whatever the architecture calls it.
+NORMAL_IMAGE = "normal-image"
+
 
 @dataclass(frozen=True)
 class Built:
@@ -62,7 +65,7 @@ def build_kernel(
 ) -> None:
     """Build xipImage of `source` into `folder`, which then holds the names of :class:`Built`.
 
-    Without `xip` it is the architecture's normal image, which stays below `folder`/tuxmake.
+    Without `xip` it is the architecture's normal image, and called NORMAL_IMAGE.
     `initramfs` takes the place of the configuration's archive. `folder` is ours, and empty
     but for what build_modules() left; metadata.json, build.log and reproducer.sh are tuxmake's.
     `objects` (see :class:`place.BuildPlace`) is kept; without it, `folder` has its own for a while.
@@ -78,6 +81,7 @@ def build_kernel(
     objects.mkdir(exist_ok=True)
     if kept and initramfs is None:
         (objects / ".config").unlink(missing_ok=True)  # tuxmake would take it for this one
+    target = Path(cell.arch_spec.xip_image if xip else cell.arch_spec.normal_image).name
     device_tree = cell.board_spec.device_tree
     named_tree = device_tree is not None and device_tree.source != "qemu"
     command = [
@@ -89,7 +93,7 @@ def build_kernel(
         *(word for key, value in _FIXED.items() for word in ("-e", f"{key}={value}")),
         *((f"CONFIG_INITRAMFS_SOURCE={initramfs}",) if initramfs else ()),
         # tuxmake's own target for XIP makes the default one first: every module, every device tree.
-        *(("-M", "xipImage") if xip else ("kernel",)),
+        *("-M", target),
     ]
     if named_tree:
         assert device_tree is not None
@@ -104,7 +108,7 @@ def build_kernel(
     if done.timed_out:
         raise InfrastructureError(f"the build took longer than {timeout:.0f} s", where=log)
     statuses = _statuses(output / "metadata.json")
-    if not done.ok or statuses.get("make:xipImage" if xip else "kernel") != "PASS":
+    if not done.ok or statuses.get(f"make:{target}") != "PASS":
         why = _why(text or done.output, source, cell.arch_spec.kernel_arch)
         raise CellFailure(Verdict.BUILD_FAILED, why, log=str(log))
     _keep(cell, objects, folder, xip=xip)
@@ -177,6 +181,8 @@ def _keep(cell: Cell, objects: Path, folder: Path, *, xip: bool) -> None:
     wanted = {"vmlinux": objects / "vmlinux", "config": objects / ".config"}
     if xip:
         wanted["xipImage"] = objects / arch.xip_image
+    else:
+        wanted[NORMAL_IMAGE] = objects / arch.normal_image
     tree = cell.board_spec.device_tree
     if tree is not None and tree.source != "qemu":
         wanted["board.dtb"] = objects / "arch" / arch.kernel_arch / "boot" / "dts" / tree.source

@@ -60,6 +60,12 @@ def render_fragment(
     return "\n".join([*parts, f"# board {cell.board}\n{lines}"])
 
 
+def without_xip(fragment: str) -> str:
+    """The same fragment for a normal kernel: XIP's own options all begin with XIP_."""
+    lines = fragment.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("CONFIG_XIP_"))
+
+
 def make_config(
     cell: Cell, source: Path, toolchain: Toolchain, fragment: str, folder: Path, log: Path
 ) -> Configured:

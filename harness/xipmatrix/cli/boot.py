@@ -87,8 +87,9 @@ def boot_command(
     if interactive or gdb:
         return run_by_hand(cell, built, folder, append, gdb=gdb)
     result.versions["qemu"] = qemu_version(cell.board_spec.qemu.binary)
+    way = pipeline.comparison(cell, built, result, folder)
     seen = boot_once(cell, built, folder, pipeline.limits(), templates_dir(), extra_args=append)
-    judgement = judge(cell, seen, built.vmlinux, result.evidence)
+    judgement = judge(cell, seen, built.vmlinux, [*result.evidence, *way.also(seen)])
     if judgement.verdict is Verdict.PASS:
         forget_dumps(seen)
     pipeline.conclude(cell, result, judgement, seen.console)

@@ -93,7 +93,7 @@ def boot(
     it, or where QEMU has no plugins or such as we do not know, the program counters are
     sampled.
     `preload` is in RAM from power-on.
-    `kernel` is for a negative control: a normal kernel run from RAM.
+    `kernel` is a normal kernel, run from RAM: of that nothing is sampled.
     Raises InfrastructureError where QEMU is missing or does not start; what the guest
     does is never an error.
     """
@@ -115,7 +115,8 @@ def boot(
         command += ["-plugin", f"{build_plugin(version)},out={counts}"]
     command += ["-trace", "pflash_*", "-D", str(trace), "-serial", "stdio", "-monitor", "none"]
     write_atomic(work / QEMU_SCRIPT, _script(board, command))
-    watch = Watch(board, flash if kernel is None else None, work, limits, trace, not count)
+    sampling = not count and kernel is None
+    watch = Watch(board, flash if kernel is None else None, work, limits, trace, sampling)
     began = time.monotonic()
     with _socket() as socket, stderr.open("wb") as errors:
         watched = [*command, "-S", "-qmp", f"unix:{socket}"]

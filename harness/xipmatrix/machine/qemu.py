@@ -74,28 +74,31 @@ def boot_args(
     garbage, as on a real board: QEMU's zeros would hide a .bss that nobody clears. Where firmware
     hands the kernel its command line, `bootargs` goes with -append, which wants a
     -kernel: a file of one byte in `work` serves, which is never executed.
-    `kernel` is for one negative control alone: a normal kernel, loaded into RAM.
+    `kernel` is a normal kernel, which is loaded into RAM; then there is no flash.
     """
     drive = f"if=pflash,unit={board.flash.unit},format=raw,readonly=on,file={_escape(flash)}"
     machine = machine_args(board, machine_options=["memory-backend=garbage"])
     machine += ["-object", _garbage(board.qemu.memory)]
     if kernel is not None:
         # Without the drive: a machine that finds a flash starts there, whatever -kernel says.
-        return [*machine, "-kernel", str(kernel), "-append", bootargs]
-    args = [*machine, "-drive", drive]
+        return [*machine, *_tree(flash), "-kernel", str(kernel), "-append", bootargs]
+    # Nobody reads the tree in RAM: but where QEMU puts one there of its own accord, arm virt's
+    # is 1 MiB of zeros, which would cover the garbage that .bss must be cleared of.
+    args = [*machine, *_tree(flash), "-drive", drive]
     if preload is not None:
         where = f"file={_escape(preload.path)},addr={preload.address:#x}"
         args += ["-device", f"loader,{where},force-raw=on"]
-    packed = flash.with_name("board.dtb")
-    if packed.is_file():
-        # Nobody reads it: but where QEMU puts a tree into RAM of its own accord, arm virt's
-        # is 1 MiB of zeros, which would cover the garbage that .bss must be cleared of.
-        args += ["-dtb", str(packed)]
     if board.qemu.boots_with_dummy_kernel:
         stub = work / "never-executed"
         stub.write_bytes(_KERNEL_STUB)
         args += ["-kernel", str(stub), "-append", bootargs]
     return args
+
+
+def _tree(flash: Path) -> list[str]:
+    """The device tree that was packed for `flash`, where its board has one."""
+    packed = flash.with_name("board.dtb")
+    return ["-dtb", str(packed)] if packed.is_file() else []
 
 
 def _garbage(size: int) -> str:

@@ -216,6 +216,14 @@ def _cross_check(loaded: LoadedMatrix, templates: Path) -> None:
             for name in given:
                 if name not in known:
                     raise unknown(what, name, known, place(path, *at, what))
+        compared = [name for name in rule.config if matrix.configs[name].compare is not None]
+        if compared and not loaded.archs[rule.arch].normal_image:
+            raise UsageError(
+                f"config '{compared[0]}' compares with a normal kernel, and none of {rule.arch} "
+                "is known",
+                where=place(path, *at, "config"),
+                hint=f"say its normal_image in templates/{rule.arch}/arch.yaml",
+            )
     for name in matrix.thresholds:
         if name not in FIGURES:
             raise unknown("figure", name, FIGURES, place(path, "thresholds", name))

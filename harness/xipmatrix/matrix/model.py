@@ -283,6 +283,11 @@ class Config(Model):
         [], description="what init must do, so that code the kernel loads to RAM is executed"
     )
     says: list[Pattern] = Field([], description="what the kernel must say (regular expressions)")
+    compare: Literal["kunit"] | None = Field(
+        None,
+        description="a normal kernel of the same config is built too and run from RAM; 'kunit': "
+        "both must give the same results of the same KUnit suites",
+    )
 
 
 class Rule(Model):
@@ -411,6 +416,11 @@ class Arch(Model):
     tuxmake_arch: str
     elf_machine: str = Field(description="e_machine, as pyelftools names it")
     xip_image: str = Field(description="path of the image below the build folder")
+    normal_image: str = Field(
+        "",
+        description="the same without XIP, as QEMU's -kernel loads it into RAM; for configs that "
+        "compare",
+    )
     packages: list[str] = Field([], description="apt packages beside the compiler, e.g. QEMU")
     toolchains: dict[Name, Compiler] = Field(min_length=1)
     kernel_virtual_base: Address = Field(description="lowest virtual address of the kernel")

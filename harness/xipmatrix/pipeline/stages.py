@@ -49,6 +49,7 @@ from ..store import Run
 from ..verdict import Judgement, decide, judge
 from .digesting import digest_of
 from .kept_series import applied
+from .normal import NORMAL, against_normal
 from .trial import Way, boot_once, forget_dumps
 
 _AS_BUILT = Way()
@@ -196,6 +197,10 @@ class Pipeline:
         with self.stage(cell, result, Stage.BUILD) as clock:
             kept = self._build(cell, prepared, source, toolchain, config, folder, clock)
             clock.cached = kept.cached
+            if cell.config_spec.compare is not None:
+                normal = self.normal_kernel(cell, prepared, source, toolchain, folder, clock)
+                clock.cached = clock.cached and normal.cached
+                result.paths["normal kernel"] = str(normal.folder)
         built = compiling.built(kept.folder)
         result.log = str(kept.folder / "tuxmake" / "build.log")
         result.paths |= {
@@ -311,15 +316,44 @@ class Pipeline:
         )
         return kept.folder / "initramfs.cpio"
 
+    def normal_kernel(
+        self,
+        cell: Cell,
+        prepared: Prepared,
+        source: Path,
+        toolchain: Toolchain,
+        folder: Path,
+        clock: _Clock | None = None,
+    ) -> Kept:
+        """A kernel of the same config without XIP, built and kept like any other."""
+        tools = cell, prepared, source, toolchain
+        try:
+            config = self._config(*tools, folder / NORMAL, xip=False)
+            return self._build(*tools, config, folder / NORMAL, clock or _Clock(), xip=False)
+        except CellFailure as failure:
+            raise CellFailure(
+                failure.verdict, f"of the normal kernel: {failure.reason}", log=failure.log
+            ) from failure
+
     def _config(
-        self, cell: Cell, prepared: Prepared, source: Path, toolchain: Toolchain, folder: Path
+        self,
+        cell: Cell,
+        prepared: Prepared,
+        source: Path,
+        toolchain: Toolchain,
+        folder: Path,
+        *,
+        xip: bool = True,
     ) -> Kept:
         initramfs = self.initramfs(cell, prepared, source, toolchain)
         fragment = configuring.render_fragment(
             cell, prepared.kernel.release, initramfs, self.templates
         )
+        if not xip:
+            fragment = configuring.without_xip(fragment)
 
         def make(work: Path) -> None:
+            folder.mkdir(exist_ok=True)
             log = folder / "config.log"
             log.unlink(missing_ok=True)
             done = configuring.make_config(cell, source, toolchain, fragment, work, log)
@@ -352,6 +386,8 @@ class Pipeline:
         config: Kept,
         folder: Path,
         clock: _Clock,
+        *,
+        xip: bool = True,
     ) -> Kept:
         device_tree = cell.board_spec.device_tree
         with_modules = "modules" in cell.config_spec.workload
@@ -380,6 +416,7 @@ class Pipeline:
                 jobs=self.options.jobs,
                 timeout=self.loaded.matrix.limits.build,
                 ccache=self.options.ccache,
+                xip=xip,
                 initramfs=carrying(work, objects) if with_modules else None,
                 objects=objects,
             )
@@ -387,10 +424,12 @@ class Pipeline:
         def make(work: Path) -> None:
             began = time.monotonic()
             with self._build_slot:
-                clock.waited = time.monotonic() - began
-                self.tell(cell.id, str(Stage.BUILD), "compiling")
+                clock.waited += time.monotonic() - began
+                what = "compiling" if xip else "compiling the normal kernel"
+                self.tell(cell.id, str(Stage.BUILD), what)
                 try:
-                    if self.options.place is None:
+                    # The place is for one kernel, from commit to commit.
+                    if self.options.place is None or not xip:
                         compile_in(work, None)
                     else:
                         self.options.place.build(work, compile_in)
@@ -405,7 +444,7 @@ class Pipeline:
                 "device tree": device_tree.source if device_tree else None,
                 "toolchain": [toolchain.arch, toolchain.name, toolchain.version],
                 "tuxmake": metadata.version("tuxmake"),
-                "target": "xipkernel",
+                "target": "xipkernel" if xip else cell.arch_spec.normal_image,
                 "with modules": with_modules,
                 "xipmatrix": __version__,
             },
@@ -433,7 +472,11 @@ class Pipeline:
             "board": cell.board_spec.model_dump(),
             "arch": cell.arch_spec.model_dump(),
             "workload": cell.config_spec.workload,
+<<<<<<< HEAD
             "says": cell.config_spec.says,
+=======
+            "normal kernel": Path(result.paths.get("normal kernel", "")).name,
+>>>>>>> 19e86e1 (A config may be compared with a normal kernel of the same: built, kept, booted from RAM; KUnit results as evidence)
             "qemu": result.versions["qemu"],
             "templates": self._boot_templates(cell),
             # A judge that has changed must judge again; that takes seconds.
@@ -441,21 +484,41 @@ class Pipeline:
         }
 
         def make(work: Path) -> None:
-            judgement = self.tries(cell, built, result, folder)
+            way = self.comparison(cell, built, result, folder)
+            judgement = self.tries(cell, built, result, folder, way)
             if judgement.verdict is not Verdict.PASS:
                 raise CellFailure(judgement.verdict, judgement.reason, log=result.log)
             for name in _RAW:
                 shutil.copy(folder / name, work / name)
+            if way is not _AS_BUILT:
+                shutil.copytree(folder / NORMAL, work / NORMAL)
             write_json(work / "evidence.json", [one.as_dict() for one in judgement.evidence])
 
         kept = self._stages.get("boot", inputs, make, say=self._say(cell), again=self.options.again)
         if kept.cached:
             for name in _RAW:
                 shutil.copy(kept.folder / name, folder / name)
+            if (kept.folder / NORMAL).is_dir():
+                shutil.copytree(kept.folder / NORMAL, folder / NORMAL, dirs_exist_ok=True)
+                result.paths["normal boot"] = str(folder / NORMAL)
             console = folder / CONSOLE
             data = json.loads((kept.folder / "evidence.json").read_text())
             _take(result, decide([Evidence.from_dict(one) for one in data]), console)
         return kept
+
+    def comparison(
+        self, cell: Cell, built: compiling.Built, result: CellResult, folder: Path
+    ) -> Way:
+        """How a cell that was built is booted: where its config says so, after its normal
+        kernel, whose results it must give too."""
+        if cell.config_spec.compare is None:
+            return _AS_BUILT
+        self.tell(cell.id, str(Stage.BOOT), "the normal kernel")
+        result.paths["normal boot"] = str(folder / NORMAL)
+        normal, source = (Path(result.paths[name]) for name in ("normal kernel", "source"))
+        return against_normal(
+            cell, built, normal, source, folder / NORMAL, self.limits(), self.templates
+        )
 
     def tries(
         self,
@@ -549,7 +612,7 @@ def flaky(first: Judgement, second: Judgement) -> Judgement:
 # How often a boot is tried that does not end as expected.
 _TRIES = 2
 # What lies in a cell's folder before it is booted.
-_OF_THE_BUILD = ("config", "config.log", "build", "result.json")
+_OF_THE_BUILD = ("config", "config.log", "build", "result.json", NORMAL)
 
 # What a boot leaves that a person who doubts can look through.
 _RAW = (CONSOLE, COUNTS, FLASH_TRACE, QEMU_SCRIPT, EXECUTED)

@@ -41,13 +41,16 @@ def boot_once(
     *,
     extra_args: str = "",
     preload: Preload | None = None,
+    kernel: Path | None = None,
 ) -> BootResult:
     """Make the flash image with a fresh challenge and boot it once; logs go to `folder`.
 
-    `extra_args` are added to the kernel's command line, `preload` lies in RAM. Raises what
+    `extra_args` are added to the kernel's command line, `preload` lies in RAM. `kernel` is a
+    normal kernel that runs from RAM instead, of which nothing is measured. Raises what
     :func:`flash.make_flash` and :func:`machine.boot.boot` raise.
     """
-    extra_args = f"{protocol.HOLD_OPTION} {extra_args}".strip()
+    if kernel is None:
+        extra_args = f"{protocol.HOLD_OPTION} {extra_args}".strip()
     challenge, bootargs = challenged(cell, extra_args)
     try:
         flash = cell_flash(cell, built, bootargs, folder, templates)
@@ -58,6 +61,8 @@ def boot_once(
             bootargs=bootargs,
             challenge=challenge,
             limits=limits,
+            count=kernel is None,
+            kernel=kernel,
             preload=preload,
         )
     finally:
