@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from ..core.evidence import Evidence, Verdict
 from ..machine.ktap import Results
 
-PARITY = "kunit-parity"
 _NAMED = 4
 
 
@@ -36,7 +35,7 @@ def parity(
         fail = f", {len(in_both)} fail in both" * bool(in_both)
         summary = (
             f"{suites} suites, {cases} cases: the same results in place and in RAM "
-            f"({counts['PASS']} pass, {counts['SKIP']} are skipped{fail})"
+            f"({counts['PASS']} pass, {counts['SKIP']} skipped{fail})"
         )
     figures = {
         "suites": suites,
@@ -48,7 +47,7 @@ def parity(
         "normal_kernel_ended": ended,
     }
     holds = bool(in_place) and bool(in_ram) and not differences
-    return Evidence(PARITY, holds, summary, Verdict.USERSPACE_FAILED, figures)
+    return Evidence("kunit-parity", holds, summary, Verdict.USERSPACE_FAILED, figures)
 
 
 def _bad(one: str, other: str | None) -> bool:

@@ -23,6 +23,7 @@
  *	xipmatrix.challenge=<16 hex digits>
  *	xipmatrix.poweroff=reset	restart instead: for boards without power switch
  *	xipmatrix.hold=1		wait at "userspace" and "poweroff" (HOLD_SECONDS at most)
+ *	xipmatrix.drain=1		wait until the kernel's messages are out
  *	xipmatrix.modules=1		load all in /modules (workload.c)
  *	xipmatrix.bpf=1			use a BPF program
  *	xipmatrix.mode=<mode>		negative controls of the judge, see enum below
@@ -38,6 +39,8 @@
 #define CMDLINE_SIZE 4096
 /* A console that takes no input costs so long, but does not fail a kernel. */
 #define HOLD_SECONDS 30
+/* The kernel prints from a thread of its own, later; a log buffer is out in some 0.1 s. */
+#define DRAIN_SECONDS 2
 
 /* Negative controls: what a sound kernel's userspace must not be able to get passed. */
 static const char *const modes[] = {
@@ -228,13 +231,15 @@ int main(void)
 	uint64_t reply;
 	int mode, holds, fd;
 
-	console_level(LEVEL_WHILE_TALKING);
 	mount("proc", "/proc", "proc", 0, NULL);
 	fd = open("/proc/cmdline", O_RDONLY);
 	if (fd >= 0) {
 		read(fd, cmdline, sizeof(cmdline) - 1);
 		close(fd);
 	}
+	if (is_word(option(cmdline, "xipmatrix.drain="), "1"))
+		sleep(DRAIN_SECONDS);
+	console_level(LEVEL_WHILE_TALKING);
 	wanted = option(cmdline, "xipmatrix.mode=");
 	for (mode = 0; mode < MODE_NORMAL && !is_word(wanted, modes[mode]); mode++)
 		;
