@@ -85,6 +85,13 @@ def ids(loaded: LoadedMatrix, **wanted: Any) -> list[str]:
     return [cell.id for cell in loaded.select(Wanted(**wanted))]
 
 
+def test_a_config_that_compares_needs_a_normal_image(tmp_path: Path) -> None:
+    configs = {"tiny": {"base": "allnoconfig", "compare": "kunit"}}
+    with pytest.raises(UsageError, match=r"none of arm is known") as caught:
+        load(tmp_path, matrix(configs=configs))
+    assert "normal_image" in caught.value.hint
+
+
 def test_the_default_is_the_smoke_profile_and_filters_narrow(tmp_path: Path) -> None:
     loaded = load(tmp_path, matrix())
     smoke = ["7.3/arm/virt/tiny/gcc", "7.3/riscv/virt/tiny/gcc"]
