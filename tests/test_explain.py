@@ -79,6 +79,7 @@ def test_it_reads_like_this(one: Evidence, mark: str) -> None:
     result = CellResult.of(make_cell())
     result.verdict, result.evidence = Verdict.PASS, [one]
     result.paths = {"console": "/runs/1/console.log", "config": "/x/config", "boot": "/runs/1"}
+    result.paths["normal boot"] = "/runs/1/normal"
     console = Console(record=True, width=60)
     print_explained(console, result)
     text = console.export_text()
@@ -87,4 +88,4 @@ def test_it_reads_like_this(one: Evidence, mark: str) -> None:
     assert said is not None
     assert f"claim    {said.claim}" in text
     assert ("{console}" in text, "{config}" in text) == (False, False)
-    assert "raw data: /runs/1" in text
+    assert "raw data: /runs/1" in text and "of the normal kernel" in text

@@ -293,12 +293,17 @@ def test_logs_that_are_gone_and_first_tries(tmp_path: Path) -> None:
     build.write_text("error: no such instruction\n")
     result.paths["first try"], result.log = str(first), str(build)
     logs.compress(first)
+    normal = tmp_path / "normal"
+    normal.mkdir()
+    (normal / "console.log").write_text("said in RAM")
+    result.paths["normal boot"] = str(normal)
     put(store, row, result)
     (path,) = write_pages(store, [row], tmp_path / "html", THRESHOLDS)
     page = words(tree(path.read_text()))
     assert "cannot be read: [Errno 2] No such file" in page
     assert "Console log of the first try, 10,000 characters" in page
     assert "the first try was silent" in page
+    assert "Console log of the normal kernel" in page and "said in RAM" in page
     assert "Log: build.log" in page and "error: no such instruction" in page
 
 

@@ -38,6 +38,11 @@ def simulated(nightly: list[Cell], count: int) -> list[Cell]:
     ]
 
 
+def test_two_kernels_cost_two_builds(nightly: list[Cell]) -> None:
+    cost = {cell.config: estimate(cell) for cell in nightly}
+    assert cost["kunit"] == 2 * cost["tiny"]
+
+
 def ids(parts: list[list[Cell]]) -> list[list[str]]:
     return [[cell.id for cell in part] for part in parts]
 

@@ -70,6 +70,11 @@ def print_explained(console: Console, result: CellResult) -> None:
             "  the larger ones are compressed: zcat, zgrep, zless",
             markup=False,
         )
+        if "normal boot" in result.paths:
+            console.print(
+                "  normal/: console.log, kunit.log and qemu.sh of the normal kernel, from RAM",
+                markup=False,
+            )
 
 
 def by_hand(said: Explanation, result: CellResult) -> str:

@@ -31,7 +31,8 @@ def _costs() -> Costs:
 def estimate(cell: Cell) -> float:
     """A guess, in seconds of wall time on two cores."""
     known = _costs()
-    return known.bases.get(cell.config_spec.base, known.other)
+    kernels = 1 if cell.config_spec.compare is None else 2
+    return kernels * known.bases.get(cell.config_spec.base, known.other)
 
 
 def costs(cells: Sequence[Cell], measured: Mapping[str, float]) -> dict[str, float]:

@@ -264,13 +264,15 @@ def _piece(one: Evidence, result: CellResult) -> Piece:
 
 
 def _logs(result: CellResult) -> list[tuple[str, str]]:
-    """Titles and paths: the console, that of a first try, and the log of what failed."""
+    """Titles and paths: the console, those of a first try and of the normal kernel, and the
+    log of what failed."""
     found = {}
     if "console" in result.paths:
         found[result.paths["console"]] = "Console log"
-    if "first try" in result.paths:
-        first = str(Path(result.paths["first try"]) / "console.log")
-        found[logs.place(first)] = "Console log of the first try"
+    for name, what in (("first try", "first try"), ("normal boot", "normal kernel")):
+        if name in result.paths:
+            console = str(Path(result.paths[name]) / "console.log")
+            found[logs.place(console)] = f"Console log of the {what}"
     if result.log:
         found.setdefault(result.log, f"Log: {Path(result.log).name}")
     return [(title, path) for path, title in found.items()]
