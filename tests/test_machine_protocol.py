@@ -26,6 +26,7 @@ CONSOLE = """\
 XIPMATRIX-INIT 1\r
 XIPMATRIX-CPUS 0004
 XIPMATRIX-REPLY 02b1868eb9c40d86
+XIPMATRIX-ZERO 0000
 XIPMATRIX-BEGIN /proc/meminfo
 MemTotal:          64744 kB
 MemAvailable:      62052 kB
@@ -66,6 +67,7 @@ def test_what_init_says_is_read() -> None:
     assert said.started and said.done
     assert said.cpus == 4
     assert said.reply == protocol.reply(0x0123456789ABCDEF)
+    assert said.not_zero == 0
     assert said.meminfo_kb("MemTotal") == 64744
     assert said.meminfo_kb("SwapTotal") is None
 

@@ -28,7 +28,8 @@ FILES = (
     "XIPMATRIX-END /proc/iomem\n"
 )
 DONE = "XIPMATRIX-DONE\nreboot: Power down\n"
-GOOD = KERNEL + INIT + REPLY + FILES + DONE
+ZERO = "XIPMATRIX-ZERO 0000\n"
+GOOD = KERNEL + INIT + REPLY + ZERO + FILES + DONE
 FROM_FLASH = f"bf010000 {FLASH + 0x10000:x} 00000000 20000000\n"
 USER = f"20000000 {RAM + 0x300000:x} 00000000 12000\n"
 COUNTS = FROM_FLASH + USER
@@ -60,6 +61,19 @@ def boot(
     return dataclasses.replace(good, **changes)
 
 
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("", "init did not come to read untouched memory"),
+        ("XIPMATRIX-ZERO 0ffe\n", "untouched memory has 4094 bytes that are not 0"),
+    ],
+)
+def test_untouched_memory_must_read_as_zeros(tmp_path: Path, line: str, reason: str) -> None:
+    judged = judge(make_cell(), boot(tmp_path, GOOD.replace(ZERO, line)), None)
+    assert judged.verdict is Verdict.USERSPACE_FAILED
+    assert judged.reason == f"zero-page: {reason}"
+
+
 @pytest.mark.parametrize("where", ["board", "config"])
 def test_what_the_kernel_was_promised_to_say(tmp_path: Path, where: str) -> None:
     def promising(text: str) -> Cell:
@@ -68,9 +82,8 @@ def test_what_the_kernel_was_promised_to_say(tmp_path: Path, where: str) -> None
         spec = getattr(cell, name).model_copy(update={"says": [text]})
         return cell.model_copy(update={name: spec})
 
-    line = next(line for line in GOOD.splitlines() if "Linux version" in line).split("Linux")[1]
     judged = judge(promising(r"Linux version \d"), boot(tmp_path), None)
-    assert judged.verdict is Verdict.PASS, (judged.reason, line)
+    assert judged.verdict is Verdict.PASS, judged.reason
     judged = judge(promising(r"started in HYP mode"), boot(tmp_path), None)
     assert judged.verdict is Verdict.USERSPACE_FAILED
     assert judged.reason == "console: the kernel never says: started in HYP mode"

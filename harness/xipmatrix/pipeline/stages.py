@@ -472,11 +472,8 @@ class Pipeline:
             "board": cell.board_spec.model_dump(),
             "arch": cell.arch_spec.model_dump(),
             "workload": cell.config_spec.workload,
-<<<<<<< HEAD
             "says": cell.config_spec.says,
-=======
             "normal kernel": Path(result.paths.get("normal kernel", "")).name,
->>>>>>> 19e86e1 (A config may be compared with a normal kernel of the same: built, kept, booted from RAM; KUnit results as evidence)
             "qemu": result.versions["qemu"],
             "templates": self._boot_templates(cell),
             # A judge that has changed must judge again; that takes seconds.

@@ -24,6 +24,7 @@ def evidence(board: Board, boot: BootResult, said: protocol.Userspace) -> list[E
         _reached(boot, console, said),
         _alone(said),
         _reply(boot, said),
+        _zero_page(said),
         _powered_off(board, boot, said),
         _cpus(board, said),
         _memory(said),
@@ -119,6 +120,17 @@ def _cpus(board: Board, said: protocol.Userspace) -> Evidence:
         Verdict.USERSPACE_FAILED,
         {"online": said.cpus, "machine": wanted},
     )
+
+
+def _zero_page(said: protocol.Userspace) -> Evidence:
+    """Untouched memory reads as zeros: the page that the kernel shares for it is in RAM."""
+    if said.not_zero is None:
+        summary = "init did not come to read untouched memory"
+    elif said.not_zero:
+        summary = f"untouched memory has {said.not_zero} bytes that are not 0"
+    else:
+        summary = "untouched memory reads as zeros, before and after a write beside them"
+    return Evidence("zero-page", said.not_zero == 0, summary, Verdict.USERSPACE_FAILED)
 
 
 def _memory(said: protocol.Userspace) -> Evidence:

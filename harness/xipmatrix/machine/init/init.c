@@ -6,6 +6,7 @@
  *	XIPMATRIX-INIT 1			protocol version: userspace is reached
  *	XIPMATRIX-CPUS <n>			CPUs that are online, hexadecimal
  *	XIPMATRIX-REPLY <16 hex digits>		mix(challenge)
+ *	XIPMATRIX-ZERO <n>			bytes of an untouched page that are not 0, hexadecimal
  *	XIPMATRIX-BEGIN <file>			the file's content follows
  *	XIPMATRIX-END <file>
  *	XIPMATRIX-SECTION <module> <section> 0x<hex digits>
@@ -194,6 +195,27 @@ static int online_cpus(void)
 }
 
 /*
+ * How many bytes of an anonymous page that nobody wrote are not 0. The kernel maps its zero
+ * page for that, which an XIP kernel may have left in flash, and copies it on the first write.
+ */
+#define PAGE_BYTES 4096
+static int not_zero(void)
+{
+	volatile unsigned char *page = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE,
+					    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int at, found = 0;
+
+	if (page == MAP_FAILED)
+		return PAGE_BYTES;
+	for (at = 0; at < PAGE_BYTES; at++)
+		found += page[at] != 0;
+	page[0] = 1;
+	for (at = 1; at < PAGE_BYTES; at++)
+		found += page[at] != 0;
+	return found;
+}
+
+/*
  * Which of the kernel's messages reach the console, by syslog(SYSLOG_ACTION_CONSOLE_LEVEL).
  * A driver's message amid our lines would cut them; faults (emergency, alert and critical)
  * are shown always.
@@ -278,6 +300,9 @@ int main(void)
 		say("\n");
 	}
 
+	say("XIPMATRIX-ZERO ");
+	say_hex(not_zero(), 4);
+	say("\n");
 	if (is_word(option(cmdline, "xipmatrix.modules="), "1"))
 		use_modules();
 	if (is_word(option(cmdline, "xipmatrix.bpf="), "1"))
