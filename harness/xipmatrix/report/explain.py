@@ -74,6 +74,7 @@ def print_explained(console: Console, result: CellResult) -> None:
             console.print(
                 "  normal/: console.log, kunit.log and qemu.sh of the normal kernel, from RAM",
                 markup=False,
+                soft_wrap=True,
             )
 
 
