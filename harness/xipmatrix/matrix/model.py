@@ -283,6 +283,7 @@ class Config(Model):
         [], description="what init must do, so that code the kernel loads to RAM is executed"
     )
     says: list[Pattern] = Field([], description="what the kernel must say (regular expressions)")
+    bootargs: str = Field("", description="added to the board's words on the kernel's command line")
     compare: Literal["kunit"] | None = Field(
         None,
         description="a normal kernel of the same config is built too and run from RAM; 'kunit': "

@@ -98,6 +98,8 @@ def challenged(cell: Cell, extra_args: str = "") -> tuple[str, str]:
     words = [cell.board_spec.bootargs, f"xipmatrix.challenge={challenge}"]
     if cell.board_spec.poweroff == "reset":
         words.append("xipmatrix.poweroff=reset")
+    if cell.config_spec.bootargs:
+        words.append(cell.config_spec.bootargs)
     if cell.config_spec.compare is not None:
         words.append("xipmatrix.drain=1")  # what is compared is the kernel's own messages
     words += [f"xipmatrix.{work}=1" for work in cell.config_spec.workload]
