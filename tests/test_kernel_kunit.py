@@ -40,8 +40,9 @@ class Compared:
     def judged(self, kernel: Built, folder: Path, words: str = "") -> Judgement:
         """A boot of `kernel` in the cell's place."""
         seen = boot_once(self.cell, kernel, folder, Limits(), TEMPLATES, extra_args=words)
+        judged = judge(self.cell, seen, kernel.vmlinux, self.way.also(seen))
         forget_dumps(seen)
-        return judge(self.cell, seen, kernel.vmlinux, self.way.also(seen))
+        return judged
 
 
 @pytest.fixture(scope="module", params=["arm", "riscv"])
