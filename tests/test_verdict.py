@@ -13,6 +13,7 @@ from machine_support import make_cell
 from xipmatrix.core.evidence import Evidence, Verdict
 from xipmatrix.machine import protocol
 from xipmatrix.machine.result import BootResult, End, Memory, Moment, Sample
+from xipmatrix.matrix.model import Cell
 from xipmatrix.pipeline.stages import flaky
 from xipmatrix.result import CellResult
 from xipmatrix.verdict import Judgement, decide, judge, workload
