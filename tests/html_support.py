@@ -7,7 +7,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from xipmatrix.core.evidence import Evidence, Verdict
+from xipmatrix.report.html import write_pages
 from xipmatrix.result import CellResult, Stage, StageRecord, exit_code
 from xipmatrix.store import RunRow, Store, upkeep
 
@@ -135,3 +138,11 @@ def put(store: Store, row: RunRow, *results: CellResult) -> None:
         folder = cell_folder(store, row, one.cell)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "result.json").write_text(json.dumps(one.as_dict()))
+
+
+def twelve_nights(make: pytest.TempPathFactory) -> Path:
+    """A folder with twelve nights' pages."""
+    folder = make.mktemp("html")
+    store = nightly(make.mktemp("state"))
+    write_pages(store, store.runs(), folder, THRESHOLDS)
+    return folder

@@ -31,6 +31,7 @@ from html_support import (
     nightly,
     put,
     run_row,
+    twelve_nights,
 )
 from test_history import past
 from xipmatrix.cli.build import build_command
@@ -63,11 +64,7 @@ def words(element: Element) -> str:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve nights' pages."""
-    store = nightly(tmp_path_factory.mktemp("state"))
-    folder = tmp_path_factory.mktemp("html")
-    write_pages(store, store.runs(), folder, THRESHOLDS)
-    return folder
+    return twelve_nights(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

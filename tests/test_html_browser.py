@@ -12,7 +12,18 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
 from browser import Watched, chromium
-from html_support import ARM, CELLS, FLAKY, KNOWN, RISCV, SMP, THRESHOLDS, nightly, run_row
+from html_support import (
+    ARM,
+    CELLS,
+    FLAKY,
+    KNOWN,
+    RISCV,
+    SMP,
+    THRESHOLDS,
+    nightly,
+    run_row,
+    twelve_nights,
+)
 from xipmatrix.report.html import INDEX, page_name, write_pages
 
 RUN = page_name(run_row(12).id)
@@ -31,11 +42,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve nights' pages."""
-    store = nightly(tmp_path_factory.mktemp("state"))
-    folder = tmp_path_factory.mktemp("html")
-    write_pages(store, store.runs(), folder, THRESHOLDS)
-    return folder
+    return twelve_nights(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
