@@ -165,6 +165,11 @@ class Board(Model):
     reset_stub: str | None = Field(
         None, description="template in templates/<arch>; absent: firmware jumps to xipImage"
     )
+    secondary_boot: Address | None = Field(
+        None,
+        description="register from which secondary CPUs, parked by the reset stub, take where to "
+        "start (physical)",
+    )
     firmware: list[Region] = Field([], description="RAM in which firmware, not Linux, executes")
     poweroff: Literal["machine", "reset"] = Field(
         "machine", description="'reset': no power switch; a restart under -no-reboot ends the run"

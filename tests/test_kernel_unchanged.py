@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A kernel without XIP is byte for byte the same with all our patches in its tree."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from conftest import JOBS, TEMPLATES
+from xipmatrix.build import toolchain
+from xipmatrix.build.compile import _FIXED as FIXED
+from xipmatrix.core.files import quiet
+from xipmatrix.core.git import Repository
+from xipmatrix.kernel import KernelTree, move_to
+from xipmatrix.matrix.load import LoadedMatrix, Wanted
+from xipmatrix.matrix.model import Cell
+from xipmatrix.series.engine import apply_all, sources
+
+# A whole kernel for each architecture: not in CI, with the mutants.
+pytestmark = pytest.mark.mutants
+
+OPTIONS = {
+    "arm": "CONFIG_ARCH_MULTI_V7=y\nCONFIG_ARCH_VIRT=y\nCONFIG_MMU=y\nCONFIG_EXPERT=y\n"
+    "CONFIG_SMP=y\nCONFIG_ARCH_VEXPRESS=y\n",
+    "riscv": "CONFIG_MMU=y\nCONFIG_ARCH_RV64I=y\nCONFIG_SMP=y\n",
+}
+# What the patches touch outside architectures.
+COMMON = """\
+CONFIG_PRINTK=y
+CONFIG_MTD=y
+CONFIG_MTD_CFI=y
+CONFIG_MTD_CFI_INTELEXT=y
+CONFIG_KPROBES=y
+CONFIG_JUMP_LABEL=y
+CONFIG_MODULES=y
+"""
+
+
+@pytest.mark.parametrize("arch", OPTIONS)
+def test_images_without_xip_are_the_same(
+    arch: str, loaded: LoadedMatrix, linux: KernelTree, tmp_path: Path
+) -> None:
+    (cell,) = loaded.select(Wanted(cells=(f"7.3/{arch}/virt/tiny/gcc",)))
+    tip = apply_all(sources(TEMPLATES), linux)[arch].tip
+    assert tip != linux.commit
+
+    before = image(cell, linux, linux.commit, tmp_path)
+    after = image(cell, linux, tip, tmp_path)
+    assert "CONFIG_XIP_KERNEL=y" not in (tmp_path / "objects/.config").read_text()
+    assert before == after
+
+    # The comparison can fail: one letter of one message.
+    repository = Repository(linux.git_dir)
+    index = {"GIT_INDEX_FILE": str(tmp_path / "index-of-the-test")}
+    text = repository.text(f"{tip}:init/main.c") or ""
+    assert text.count('"Run %s as init process\\n"') == 1
+    blob = repository.git(
+        *("hash-object", "-w", "--stdin"),
+        input_bytes=text.replace('"Run %s as', '"Ran %s as').encode(),
+    )
+    repository.git("read-tree", tip, env=index)
+    repository.git("update-index", "--cacheinfo", f"100644,{blob},init/main.c", env=index)
+    changed = repository.commit_tree(
+        repository.git("write-tree", env=index), "test\n", date="2026-01-01T00:00:00Z"
+    )
+    assert image(cell, linux, changed, tmp_path) != after
+
+
+def image(cell: Cell, linux: KernelTree, commit: str, place: Path) -> bytes:
+    """Image, as built from `commit`, in the same folders each time."""
+    source = move_to(linux.git_dir, commit, place, quiet)
+    objects = place / "objects"
+    objects.mkdir(exist_ok=True)
+    seed = place / "seed"
+    seed.write_text(OPTIONS[cell.arch] + COMMON)
+    make = [
+        *("make", "-s", "-C", str(source), f"O={objects}", f"-j{JOBS}"),
+        *toolchain.of_cell(cell).make_args,
+    ]
+    env = {**os.environ, **FIXED, "KBUILD_BUILD_VERSION": "1", "KCONFIG_ALLCONFIG": str(seed)}
+    subprocess.run([*make, "allnoconfig"], env=env, check=True)
+    subprocess.run([*make, "Image"], env=env, check=True)
+    return (objects / "arch" / cell.arch_spec.kernel_arch / "boot" / "Image").read_bytes()
