@@ -131,6 +131,26 @@ def test_a_write_that_the_flash_ignores_counts_too(tmp_path: Path, line: str) ->
     assert judged.reason == "flash-writes: 1 writes reached the flash device, at offset 0x100c900"
 
 
+def test_writes_to_another_flash_do_not_count_where_the_board_says_which_is_ours(
+    tmp_path: Path,
+) -> None:
+    def judged(device: str | None, other: str) -> Judgement:
+        seen = boot(tmp_path)
+        assert seen.flash_trace is not None
+        with seen.flash_trace.open("a") as trace:
+            trace.write(f"pflash_io_write {other}: offset:0x0 size:4 value:0x98 wcycle:0\n")
+        board = {"flash": {"base": 0, "size": "64M", "device": device}}
+        return judge(make_cell(board), seen, None)
+
+    assert judged(None, "virt.flash1").verdict is Verdict.FLASH_MODIFIED
+    assert judged("virt.flash0", "virt.flash0").verdict is Verdict.FLASH_MODIFIED
+    passed = judged("virt.flash0", "virt.flash1")
+    assert passed.verdict is Verdict.PASS, passed.reason
+    assert passed.figure("flash-writes", "writes_to_others") == 1
+    # A name that QEMU does not know would never see a write.
+    assert judged("virt.flash9", "virt.flash0").verdict is Verdict.INFRASTRUCTURE
+
+
 PANIC = KERNEL + "Kernel panic - not syncing: Attempted to kill init!\n"
 OUTSIDE = f"c0100000 {RAM + 0x100000:x} 00000000 1\n"
 

@@ -128,6 +128,10 @@ class Flash(Model):
     size: SomeSize
     unit: int = Field(0, ge=0)
     aliases: list[Address] = Field([], description="where else the same flash shows")
+    device: str | None = Field(
+        None,
+        description="its name in QEMU's trace, where a driver may use the board's other flash",
+    )
 
 
 class DeviceTree(Model):

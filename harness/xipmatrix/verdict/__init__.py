@@ -81,5 +81,5 @@ def dynamic_evidence(cell: Cell, boot: BootResult, vmlinux: Path | None) -> list
         executed,
         *memory.evidence(cell, boot, vmlinux, said),
         userspace.iomem(board, said),
-        *flash.evidence(boot),
+        *flash.evidence(board, boot),
     ]

@@ -8,6 +8,7 @@ import re
 from ..core.evidence import Evidence, Verdict
 from ..machine import protocol
 from ..machine.result import BootResult
+from ..matrix.model import Board
 
 # QEMU's hw/block/trace-events; newer versions put "<pid>@<time>:" before the name.
 _EVENT = re.compile(r"^(?:\S+:)?(pflash_\w+) (\S+?): ?(.*)$", re.M)
@@ -15,27 +16,34 @@ _OFFSET = re.compile(r"offset:\s*(0x[0-9a-f]+)")
 _NAMED = 20
 
 
-def evidence(boot: BootResult) -> list[Evidence]:
+def evidence(board: Board, boot: BootResult) -> list[Evidence]:
     """All of it; the view only where a boot came far enough to be looked at."""
     moment = boot.moment(protocol.POWEROFF)
     view = [_view(moment.flash_seen, moment.flash_differs)] if moment and moment.flash_seen else []
-    return [_writes(boot), *view, _unchanged(boot)]
+    return [_writes(board, boot), *view, _unchanged(boot)]
 
 
-def _writes(boot: BootResult) -> Evidence:
-    """No write reached a flash device, not even one that it ignored."""
+def _writes(board: Board, boot: BootResult) -> Evidence:
+    """No write reached a flash device, not even one that it ignored.
+
+    Where the board says which device the kernel is in, a driver may use the others.
+    """
     name, breaks = "flash-writes", Verdict.FLASH_MODIFIED
     text = boot.flash_trace.read_text("utf-8", "replace") if boot.flash_trace else ""
+    ours = board.flash.device
     events = _EVENT.findall(text)
-    if not any(event == "pflash_reset" for event, _, _ in events):
+    known = {device for event, device, _ in events if event == "pflash_reset"}
+    if not known or (ours and ours not in known):
         # Every pflash traces its reset: without it, silence would prove nothing.
-        summary = "QEMU traced no flash device: nothing is known about writes to it"
-        return Evidence(name, False, summary, Verdict.INFRASTRUCTURE)
-    writes = [(device, what) for event, device, what in events if event == "pflash_io_write"]
+        summary = f"QEMU traced no flash device{f' {ours}' if ours else ''}: nothing is known"
+        return Evidence(name, False, f"{summary} about writes to it", Verdict.INFRASTRUCTURE)
+    everywhere = [(device, what) for event, device, what in events if event == "pflash_io_write"]
+    writes = [(device, what) for device, what in everywhere if ours in (None, device)]
     offsets = [found[1] for _, what in writes if (found := _OFFSET.search(what))]
     figures = {
         "method": "QEMU -trace pflash_*",
         "writes": len(writes),
+        "writes_to_others": len(everywhere) - len(writes),
         "first": [f"{device} {what}" for device, what in writes[:_NAMED]],
     }
     if writes:
