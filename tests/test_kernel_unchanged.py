@@ -11,7 +11,7 @@ import pytest
 
 from conftest import JOBS, TEMPLATES
 from xipmatrix.build import toolchain
-from xipmatrix.build.compile import _FIXED as FIXED
+from xipmatrix.build.compile import FIXED
 from xipmatrix.core.files import quiet
 from xipmatrix.core.git import Repository
 from xipmatrix.kernel import KernelTree, move_to

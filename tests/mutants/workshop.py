@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from xipmatrix.build.compile import _FIXED as FIXED
+from xipmatrix.build.compile import FIXED
 from xipmatrix.build.errors import first_error
 from xipmatrix.build.kconfig import dropped, parse_config
 from xipmatrix.build.toolchain import Toolchain

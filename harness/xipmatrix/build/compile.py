@@ -25,7 +25,7 @@ from .linker_script import keep_linker_scripts, linker_scripts
 from .toolchain import Toolchain
 
 # The same image wherever and whenever it is built (Documentation/kbuild/reproducible-builds.rst).
-_FIXED = {
+FIXED = {
     "KBUILD_BUILD_TIMESTAMP": "@0",
     "KBUILD_BUILD_USER": "xipmatrix",
     "KBUILD_BUILD_HOST": "xipmatrix",
@@ -90,7 +90,7 @@ def build_kernel(
         *("-k", str(config), "-b", str(objects), "-o", str(output), "-z", "none"),
         *("-j", str(jobs)),
         *(("-w", "ccache") if ccache and run.find_tool("ccache") else ()),
-        *(word for key, value in _FIXED.items() for word in ("-e", f"{key}={value}")),
+        *(word for key, value in FIXED.items() for word in ("-e", f"{key}={value}")),
         *((f"CONFIG_INITRAMFS_SOURCE={initramfs}",) if initramfs else ()),
         # tuxmake's own target for XIP makes the default one first: every module, every device tree.
         *("-M", target),
@@ -99,7 +99,7 @@ def build_kernel(
         assert device_tree is not None
         command += ["-M", f"{Path(device_tree.source)}"]
     progress = folder / "tuxmake.log"
-    done = run.run(command, log=progress, timeout=timeout, death_signal="TERM", env=_FIXED)
+    done = run.run(command, log=progress, timeout=timeout, death_signal="TERM", env=FIXED)
     log = output / "build.log"
     log = log if log.is_file() else progress
     text = log.read_text(errors="replace") if log.is_file() else ""
@@ -146,7 +146,7 @@ def build_modules(
         log=log,
         timeout=timeout,
         death_signal="TERM",
-        env=_FIXED,
+        env=FIXED,
     )
     if done.timed_out:
         raise InfrastructureError(f"the modules took longer than {timeout:.0f} s", where=log)
