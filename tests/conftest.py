@@ -15,7 +15,7 @@ from xipmatrix.core.files import cache_dir, project_dir
 from xipmatrix.kernel import KernelTree, obtain
 from xipmatrix.matrix.load import LoadedMatrix, Wanted, load_matrix
 from xipmatrix.matrix.model import Cell
-from xipmatrix.pipeline import Options, Pipeline
+from xipmatrix.pipeline import Ground, Options, Pipeline
 from xipmatrix.result import Stage
 from xipmatrix.store import Store
 
@@ -109,7 +109,6 @@ def normal_kernel(
     """zImage and vmlinux of the same arm kernel without XIP."""
     cell = arm_cell[0]
     prepared = pipeline.prepared(cell.kernel)
-    source, tools = pipeline.source(cell, prepared), toolchain.of_cell(cell)
-    folder = tmp_path_factory.mktemp("normal")
-    kept = pipeline.normal_kernel(cell, prepared, source, tools, folder).folder
+    ground = Ground(cell, prepared, pipeline.source(cell, prepared), toolchain.of_cell(cell))
+    kept = pipeline.normal_kernel(ground, tmp_path_factory.mktemp("normal")).folder
     return kept / NORMAL_IMAGE, kept / "vmlinux"

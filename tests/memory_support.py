@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+import struct
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -76,6 +77,33 @@ def make_vmlinux(
     command = ["ld", "-m", emulation, "-e", "0", *options, "-o", made.path, folder / "v.o"]
     subprocess.run(command, check=True)
     return made
+
+
+def write_symbols(path: Path, symbols: Mapping[str, int], order: str = "<") -> None:
+    """A 32-bit ELF file that has absolute symbols and nothing else; `order` as in `struct`.
+
+    By hand: not every machine's assembler knows a big-endian architecture.
+    """
+    names = [*symbols, ".symtab", ".strtab"]
+    strings = b"\0" + b"".join(name.encode() + b"\0" for name in names)
+    entries = [struct.pack(order + "IIIBBH", 0, 0, 0, 0, 0, 0)] + [
+        struct.pack(order + "IIIBBH", strings.index(name.encode()), value, 0, 0x10, 0, 0xFFF1)
+        for name, value in symbols.items()
+    ]
+    table = b"".join(entries)
+    at = 52
+    sections = [
+        (0,) * 10,
+        (strings.index(b".symtab"), 2, 0, 0, at, len(table), 2, 1, 4, 16),
+        (strings.index(b".strtab"), 3, 0, 0, at + len(table), len(strings), 0, 0, 1, 0),
+    ]
+    headers = b"".join(struct.pack(order + "10I", *one) for one in sections)
+    ident = b"\x7fELF" + bytes([1, 1 if order == "<" else 2, 1]) + bytes(9)
+    behind = at + len(table) + len(strings)
+    header = struct.pack(
+        order + "HHIIIIIHHHHHH", 2, 40, 1, 0, 0, behind, 0, at, 0, 0, 40, len(sections), 2
+    )
+    path.write_bytes(ident + header + table + strings + headers)
 
 
 def memory_cell(board: dict[str, Any] | None = None, arch: dict[str, Any] | None = None) -> Cell:

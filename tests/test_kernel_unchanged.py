@@ -80,7 +80,7 @@ def image(cell: Cell, linux: KernelTree, commit: str, place: Path) -> bytes:
         *("make", "-s", "-C", str(source), f"O={objects}", f"-j{JOBS}"),
         *toolchain.of_cell(cell).make_args,
     ]
-    env = {**os.environ, **FIXED, "KBUILD_BUILD_VERSION": "1", "KCONFIG_ALLCONFIG": str(seed)}
+    env = {**os.environ, **FIXED, "KCONFIG_ALLCONFIG": str(seed)}
     subprocess.run([*make, "allnoconfig"], env=env, check=True)
     subprocess.run([*make, "Image"], env=env, check=True)
     return (objects / "arch" / cell.arch_spec.kernel_arch / "boot" / "Image").read_bytes()

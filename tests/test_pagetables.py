@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from memory_support import RAM_BASE, RAM_SIZE, ROOT, make_vmlinux, memory_cell
+from memory_support import RAM_BASE, RAM_SIZE, ROOT, make_vmlinux, memory_cell, write_symbols
 from xipmatrix.core.errors import InfrastructureError
 from xipmatrix.machine import pagetables
 from xipmatrix.machine.pagetables import Mapping, View
@@ -66,19 +66,21 @@ def walk(
     first: dict[int, int],
     second: dict[int, int] | None = None,
     writer: str = V7,
+    order: str = "<",
 ) -> View:
     """The view of a first-level table, and one second-level table at RAM_BASE + 0x8000."""
     symbols = {"swapper_pg_dir": ROOT, writer: 0xBF010000}
-    made = make_vmlinux(folder, bits=32, symbols=symbols)
+    vmlinux = folder / "vmlinux"
+    write_symbols(vmlinux, symbols, order)
     ram = bytearray(RAM_SIZE)
     for index, entry in first.items():
-        struct.pack_into("<I", ram, 0x4000 + 4 * index, entry)
+        struct.pack_into(order + "I", ram, 0x4000 + 4 * index, entry)
     for index, entry in (second or {}).items():
-        struct.pack_into("<I", ram, 0x8000 + 4 * index, entry)
+        struct.pack_into(order + "I", ram, 0x8000 + 4 * index, entry)
     dump = folder / "ram.bin"
     dump.write_bytes(ram)
     board = memory_cell().board_spec
-    return pagetables.view(ARM, board, Moment("userspace", dump), made.path)
+    return pagetables.view(ARM, board, Moment("userspace", dump), vmlinux)
 
 
 def test_sections_as_real_kernels_have_them(tmp_path: Path) -> None:
@@ -91,6 +93,14 @@ def test_sections_as_real_kernels_have_them(tmp_path: Path) -> None:
         Mapping(0xC0100000, 0x40100000, 0x100000, True, True),
     )
     assert seen.unenforced == ""
+
+
+def test_tables_of_a_big_endian_kernel(tmp_path: Path) -> None:
+    seen = walk(tmp_path, {0xBF0: 0x840E, 0xC00: 0x40008001}, {3: 0x4010041F}, order=">")
+    assert seen.mappings == (
+        Mapping(0xBF000000, 0, 0x100000, False, True),
+        Mapping(0xC0003000, 0x40100000, 0x1000, True, False),
+    )
 
 
 def test_sections_of_an_armv5(tmp_path: Path) -> None:

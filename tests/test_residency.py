@@ -127,6 +127,28 @@ def test_what_is_copied_by_symbols(
 
 
 @pytest.mark.parametrize(
+    ("vaddr", "code", "allowed"),
+    [
+        (0x40100000, HELPERS[:8], True),
+        (0x40100038, HELPERS[56:], True),
+        # Not where it would be in a copy that begins with the page.
+        (0x40100004, HELPERS[:8], False),
+        (0x40100000, HELPERS[4:12], False),
+        (0x4010003C, HELPERS[60:] + b"\0" * 4, False),
+        (0x40100040, HELPERS[:4], False),
+    ],
+)
+def test_what_is_copied_to_a_page(
+    symbols: residency.Symbols, vaddr: int, code: bytes, allowed: bool
+) -> None:
+    copied = {"symbols": ["helpers", "helpers_end"], "why": "kexec"}
+    cell = make_cell(arch={"ram_text": [copied]})
+    run = Run(vaddr, RAM + vaddr - 0x40000000, code, 3)
+    found = residency.classify([run], MEMORIES, cell.board_spec, cell.arch_spec, symbols)
+    assert found.counts == {Where.DECLARED if allowed else Where.KERNEL_RAM: 3}
+
+
+@pytest.mark.parametrize(
     ("code", "where"), [(VECTORS[4:8], Where.FIRMWARE), (VECTORS[8:12], Where.KERNEL_RAM)]
 )
 def test_firmware_is_what_was_there_at_first(code: bytes, where: Where) -> None:

@@ -277,6 +277,16 @@ def test_a_workload_that_was_done_passes(tmp_path: Path) -> None:
     assert judged.figure("in-place", "declared_symbols") == {"workload (BPF)": 640}
 
 
+@pytest.mark.parametrize(("said", "passed"), [("0001", True), ("0000", False), ("", False)])
+def test_a_second_boot(said: str, passed: bool, tmp_path: Path) -> None:
+    line = f"XIPMATRIX-WORKLOAD kexec {said}\n" if said else ""
+    seen = boot(tmp_path, GOOD.replace(REPLY, REPLY + line))
+    judged = judge(make_cell(workload=["kexec"]), seen, None)
+    assert judged.verdict is (Verdict.PASS if passed else Verdict.USERSPACE_FAILED)
+    if not passed:
+        assert "kexec did not boot the kernel again" in judged.reason
+
+
 @pytest.mark.parametrize(
     ("verdict", "reason", "changes"),
     [

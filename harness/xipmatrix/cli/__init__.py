@@ -33,6 +33,7 @@ _COMMANDS = {
     "bisect": ("bisect", "Find the commit of your own tree that broke a cell."),
     "verify": ("verify", "Judge a kernel that was built elsewhere."),
     "series": ("series", "Write the patch series that the templates render."),
+    "each-patch": ("each_patch", "Build every patch of a series on its own, with XIP and without."),
     "show": ("inspect", "Show the evidence and paths of a cell's last result."),
     "runs": ("runs", "List the stored runs, or check the store."),
     "compare": ("runs", "Compare two runs: what broke, what moved."),
@@ -56,7 +57,7 @@ class _Commands(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module = importlib.import_module(f".{_COMMANDS[cmd_name][0]}", __name__)
-        command: click.Command = getattr(module, f"{cmd_name}_command")
+        command: click.Command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

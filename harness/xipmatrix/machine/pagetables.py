@@ -109,7 +109,7 @@ def _arm_short_descriptor(tables: PageTables, board: Board, moment: Moment, vmli
             modern = any(address_of(elf, name) is not None for name in _ARM_V6)
         if root is None:
             raise ELFError(f"no symbol {tables.root}")
-        ram = np.memmap(moment.ram, "<u4", "r")
+        ram = np.memmap(moment.ram, "<u4" if elf.little_endian else ">u4", "r")
     except (ELFError, OSError, ValueError) as error:
         raise InfrastructureError(f"cannot be read: {error}", where=vmlinux) from error
 

@@ -47,6 +47,7 @@ _MARK = re.compile(r"^$|^[$.]|_(start|end|lma)$")
 
 
 _WORD = 4
+_PAGE = 4096  # bytes; all that declares such code has pages of that size
 # Memory at none of the addresses that the board declares.
 UNKNOWN = "unknown memory"
 # Every run with its place and symbol, beside the console log.
@@ -358,11 +359,10 @@ def ram_text(text: RamText, symbols: Symbols, vaddr: int, size: int) -> list[tup
     if text.section is not None:
         data = symbols.section_bytes(text.section, vaddr, size)
         return [] if data is None else [(vaddr, data)]
-    assert text.end is not None
     data = symbols.between(*text.symbols)
     if data is None:
         return []
-    base = text.end - len(data)
+    base = vaddr & -_PAGE if text.end is None else text.end - len(data)
     forms = [data]
     for place, other in text.replaced.items():
         changed = bytearray(data)

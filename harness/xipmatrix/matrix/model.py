@@ -280,7 +280,7 @@ class Kernel(Model):
     providers: list[Provider] = Field(min_length=1)
 
 
-Work = Literal["modules", "bpf"]
+Work = Literal["modules", "bpf", "kexec"]
 
 
 class Config(Model):
@@ -288,11 +288,13 @@ class Config(Model):
 
     base: str = Field(description="allnoconfig, tinyconfig, or an in-tree *_defconfig")
     fragments: list[Name] = Field([], description="templates/{<arch>,generic}/<name>.config.j2")
+    init_cflags: list[str] = Field([], description="how init is compiled for these kernels")
     workload: list[Work] = Field(
-        [], description="what init must do, so that code the kernel loads to RAM is executed"
+        [],
+        description="what init must do: use modules or a BPF program, so that code which the "
+        "kernel loads to RAM is executed; boot the kernel again by kexec",
     )
     says: list[Pattern] = Field([], description="what the kernel must say (regular expressions)")
-    bootargs: str = Field("", description="added to the board's words on the kernel's command line")
     compare: Literal["kunit"] | None = Field(
         None,
         description="a normal kernel of the same config is built too and run from RAM; 'kunit': "
@@ -358,7 +360,9 @@ class RamText(Model):
 
     section: str | None = Field(None, description="ELF section whose copy runs in RAM")
     symbols: list[str] = Field(
-        [], description="or: the symbols at the two ends of what is copied so that it ends at `end`"
+        [],
+        description="or: the symbols at the two ends of what is copied, so that it ends at "
+        "`end`, or to the beginning of a page",
     )
     end: Address | None = Field(None, description="virtual address behind the copy's last byte")
     replaced: dict[int, int] = Field(
@@ -370,10 +374,9 @@ class RamText(Model):
 
     @model_validator(mode="after")
     def _one_kind(self) -> RamText:
-        if (self.section is None) == (self.end is None) or (self.end is None) != (
-            len(self.symbols) != len(("start", "end"))
-        ):
-            raise ValueError("a section is named, or two symbols and the end of their copy")
+        ends = len(self.symbols)
+        if ends != (2 if self.section is None else 0) or (self.section and self.end is not None):
+            raise ValueError("a section is named, or the two symbols at the ends of what is copied")
         return self
 
     @property

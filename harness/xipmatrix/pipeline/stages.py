@@ -90,6 +90,21 @@ class Prepared:
         return patch_hash(Repository(self.kernel.git_dir), self.kernel.commit, self.tip(arch))
 
 
+@dataclass(frozen=True)
+class Ground:
+    """What the kernels of one cell are made from: its own, and the normal one beside it."""
+
+    cell: Cell
+    prepared: Prepared
+    source: Path
+    toolchain: Toolchain
+
+    @property
+    def commit(self) -> str:
+        """What is built."""
+        return self.prepared.tip(self.cell.arch)
+
+
 @dataclass
 class _Clock:
     """What a stage reports about itself; `waited` in seconds, for other cells' compilers."""
@@ -172,7 +187,7 @@ class Pipeline:
 
         with self.stage(cell, result, Stage.SERIES):
             prepared = self.prepared(cell.kernel)
-            self._check_series(cell, prepared)
+            self.check_series(cell, prepared)
         result.versions |= {
             "kernel": f"{prepared.kernel.release} ({prepared.kernel.origin})",
             "base": prepared.kernel.commit,
@@ -186,19 +201,19 @@ class Pipeline:
             source = self.source(cell, prepared)
         if not wanted(Stage.CONFIG):
             return
-        toolchain = toolchains.of_cell(cell)
-        result.versions["compiler"] = toolchain.version
+        ground = Ground(cell, prepared, source, toolchains.of_cell(cell))
+        result.versions["compiler"] = ground.toolchain.version
         with self.stage(cell, result, Stage.CONFIG) as clock:
-            config = self._config(cell, prepared, source, toolchain, folder)
+            config = self._config(ground, folder)
             clock.cached = config.cached
         result.paths |= {"source": str(source), "config": str(config.folder / "config")}
         if not wanted(Stage.BUILD):
             return
         with self.stage(cell, result, Stage.BUILD) as clock:
-            kept = self._build(cell, prepared, source, toolchain, config, folder, clock)
+            kept = self._build(ground, config, folder, clock, place=self.options.place)
             clock.cached = kept.cached
             if cell.config_spec.compare is not None:
-                normal = self.normal_kernel(cell, prepared, source, toolchain, folder, clock)
+                normal = self.normal_kernel(ground, folder, clock)
                 clock.cached = clock.cached and normal.cached
                 result.paths["normal kernel"] = str(normal.folder)
         built = compiling.built(kept.folder)
@@ -269,7 +284,8 @@ class Pipeline:
             self.tell(f"kernel {name}", "series", f"{arch}: {one.state}")
         return Prepared(kernel, states)
 
-    def _check_series(self, cell: Cell, prepared: Prepared) -> None:
+    def check_series(self, cell: Cell, prepared: Prepared) -> None:
+        """Raise CellFailure where no series, or none that applies, gives `cell` its kernel."""
         applied = prepared.states.get(cell.arch)
         if applied is None or applied.state is State.NONE:
             raise CellFailure(
@@ -298,56 +314,52 @@ class Pipeline:
 
     # --- config and build ---------------------------------------------------------------
 
-    def initramfs(self, cell: Cell, prepared: Prepared, source: Path, toolchain: Toolchain) -> Path:
-        """The archive with the test's init, compiled for `cell`."""
+    def initramfs(self, ground: Ground) -> Path:
+        """The archive with the test's init, compiled for the cell."""
+        cell, toolchain = ground.cell, ground.toolchain
         kept = self._stages.get(
             "init",
             {
-                "commit": prepared.tip(cell.arch),
+                "commit": ground.commit,
                 # Not all of arch.yaml: what only the judge reads must not rebuild kernels.
                 "arch": [cell.arch_spec.kernel_arch, cell.arch_spec.init.model_dump()],
+                "cflags": cell.config_spec.init_cflags,
                 "compiler": toolchain.version,
                 "prefix": toolchain.prefix,
                 "init": _sources_of(INIT_SOURCE.parent),
                 "xipmatrix": __version__,
             },
-            lambda work: _init(source, cell, toolchain, work),
+            lambda work: _init(ground, work),
             say=self._say(cell),
         )
         return kept.folder / "initramfs.cpio"
 
-    def normal_kernel(
-        self,
-        cell: Cell,
-        prepared: Prepared,
-        source: Path,
-        toolchain: Toolchain,
-        folder: Path,
-        clock: _Clock | None = None,
-    ) -> Kept:
+    def normal_kernel(self, ground: Ground, folder: Path, clock: _Clock | None = None) -> Kept:
         """A kernel of the same config without XIP, built and kept like any other."""
-        tools = cell, prepared, source, toolchain
         try:
-            config = self._config(*tools, folder / NORMAL, xip=False)
-            return self._build(*tools, config, folder / NORMAL, clock or _Clock(), xip=False)
+            return self.kernel(ground, folder / NORMAL, clock, xip=False)
         except CellFailure as failure:
             raise CellFailure(
                 failure.verdict, f"of the normal kernel: {failure.reason}", log=failure.log
             ) from failure
 
-    def _config(
+    def kernel(
         self,
-        cell: Cell,
-        prepared: Prepared,
-        source: Path,
-        toolchain: Toolchain,
+        ground: Ground,
         folder: Path,
+        clock: _Clock | None = None,
         *,
         xip: bool = True,
+        place: BuildPlace | None = None,
     ) -> Kept:
-        initramfs = self.initramfs(cell, prepared, source, toolchain)
+        """Configure and build. Logs of what fails are in `folder`. Raises what these raise."""
+        config = self._config(ground, folder, xip=xip)
+        return self._build(ground, config, folder, clock or _Clock(), xip=xip, place=place)
+
+    def _config(self, ground: Ground, folder: Path, *, xip: bool = True) -> Kept:
+        cell, toolchain = ground.cell, ground.toolchain
         fragment = configuring.render_fragment(
-            cell, prepared.kernel.release, initramfs, self.templates
+            cell, ground.prepared.kernel.release, self.initramfs(ground), self.templates
         )
         if not xip:
             fragment = configuring.without_xip(fragment)
@@ -356,7 +368,7 @@ class Pipeline:
             folder.mkdir(exist_ok=True)
             log = folder / "config.log"
             log.unlink(missing_ok=True)
-            done = configuring.make_config(cell, source, toolchain, fragment, work, log)
+            done = configuring.make_config(cell, ground.source, toolchain, fragment, work, log)
             shutil.copy(done.path, work / "config")
             write_json(work / "wanted.json", done.wanted)
             for path in work.iterdir():
@@ -366,7 +378,7 @@ class Pipeline:
         return self._stages.get(
             "config",
             {
-                "commit": prepared.tip(cell.arch),
+                "commit": ground.commit,
                 "base": cell.config_spec.base,
                 "fragment": fragment,
                 "make": toolchain.make_args,
@@ -379,16 +391,15 @@ class Pipeline:
 
     def _build(
         self,
-        cell: Cell,
-        prepared: Prepared,
-        source: Path,
-        toolchain: Toolchain,
+        ground: Ground,
         config: Kept,
         folder: Path,
         clock: _Clock,
         *,
         xip: bool = True,
+        place: BuildPlace | None = None,
     ) -> Kept:
+        cell, source, toolchain = ground.cell, ground.source, ground.toolchain
         device_tree = cell.board_spec.device_tree
         with_modules = "modules" in cell.config_spec.workload
 
@@ -403,8 +414,7 @@ class Pipeline:
                 timeout=self.loaded.matrix.limits.build,
                 objects=objects,
             )
-            archive = self.initramfs(cell, prepared, source, toolchain)
-            return add_modules(source, archive, modules, work)
+            return add_modules(source, self.initramfs(ground), modules, work)
 
         def compile_in(work: Path, objects: Path | None) -> None:
             compiling.build_kernel(
@@ -428,18 +438,17 @@ class Pipeline:
                 what = "compiling" if xip else "compiling the normal kernel"
                 self.tell(cell.id, str(Stage.BUILD), what)
                 try:
-                    # The place is for one kernel, from commit to commit.
-                    if self.options.place is None or not xip:
+                    if place is None:
                         compile_in(work, None)
                     else:
-                        self.options.place.build(work, compile_in)
+                        place.build(work, compile_in)
                 except (CellFailure, InfrastructureError) as error:
                     raise _with_kept_log(error, work, folder) from error
 
         return self._stages.get(
             "build",
             {
-                "commit": prepared.tip(cell.arch),
+                "commit": ground.commit,
                 "config": (config.folder / "config").read_text(),
                 "device tree": device_tree.source if device_tree else None,
                 "toolchain": [toolchain.arch, toolchain.name, toolchain.version],
@@ -579,8 +588,9 @@ def _sources_of(folder: Path) -> dict[str, str]:
     }
 
 
-def _init(source: Path, cell: Cell, toolchain: Toolchain, work: Path) -> None:
-    make_cpio(source, build_init(source, cell.arch_spec, toolchain, work), work)
+def _init(ground: Ground, work: Path) -> None:
+    listing = build_init(ground.source, ground.cell, ground.toolchain, work)
+    make_cpio(ground.source, listing, work)
 
 
 def _set_aside(folder: Path) -> Path:

@@ -17,7 +17,7 @@ from ..machine.boot import boot
 from ..machine.console import Limits
 from ..machine.qemu import Preload
 from ..machine.result import BootResult
-from ..matrix.model import Cell
+from ..matrix.model import Board, Cell
 
 _FLASH = "flash"
 
@@ -98,9 +98,13 @@ def challenged(cell: Cell, extra_args: str = "") -> tuple[str, str]:
     words = [cell.board_spec.bootargs, f"xipmatrix.challenge={challenge}"]
     if cell.board_spec.poweroff == "reset":
         words.append("xipmatrix.poweroff=reset")
-    if cell.config_spec.bootargs:
-        words.append(cell.config_spec.bootargs)
     if cell.config_spec.compare is not None:
         words.append("xipmatrix.drain=1")  # what is compared is the kernel's own messages
-    words += [f"xipmatrix.{work}=1" for work in cell.config_spec.workload]
+    for work in cell.config_spec.workload:
+        words.append(f"xipmatrix.{work}={_again(cell.board_spec) if work == 'kexec' else 1}")
     return challenge, " ".join([*words, *([extra_args] if extra_args else [])])
+
+
+def _again(board: Board) -> str:
+    """Where kexec finds the kernel, and where in RAM it is to put the device tree (physical)."""
+    return f"{board.xip_phys_addr:08x},{board.ram_base + board.qemu.memory // 2:08x}"

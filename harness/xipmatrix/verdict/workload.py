@@ -48,11 +48,17 @@ def _undone(work: Work, done: int, modules: list[str]) -> str:
         if not modules:
             return "no module was built with this kernel"
         return "" if done == len(modules) else f"{done} of {len(modules)} modules were loaded"
+    if work == "kexec":
+        return "" if done else "kexec did not boot the kernel again"
     if done < LEAST_BPF_RUNS:
         return f"the BPF program ran {done} times of at least {LEAST_BPF_RUNS}"
     return ""
 
 
 def _said(done: Mapping[Work, int]) -> str:
-    texts = {"modules": "{} modules loaded", "bpf": "a BPF program ran {} times"}
+    texts = {
+        "modules": "{} modules loaded",
+        "bpf": "a BPF program ran {} times",
+        "kexec": "booted again",
+    }
     return ", ".join(texts[work].format(count) for work, count in done.items())

@@ -8,7 +8,7 @@ from pathlib import Path
 from ...build.toolchain import Toolchain
 from ...core import run
 from ...core.files import remove, write_atomic
-from ...matrix.model import Arch
+from ...matrix.model import Arch, Cell
 
 _HERE = Path(__file__).parent
 SOURCE = _HERE / "init.c"
@@ -41,13 +41,14 @@ def _headers(source: Path, arch: Arch, toolchain: Toolchain, out: Path) -> list[
     return [*_CUT_OUT, *(word for folder in folders for word in ("-isystem", folder))]
 
 
-def build_init(source: Path, arch: Arch, toolchain: Toolchain, out: Path) -> Path:
+def build_init(source: Path, cell: Cell, toolchain: Toolchain, out: Path) -> Path:
     """Compile init with the kernel's nolibc; the gen_init_cpio list of the initramfs.
 
     `source` is the kernel's tree, only read. The list names `out`/init by its absolute
     path: cpio.make_cpio() makes it an archive. Raises InfrastructureError with the
     compiler's words where it fails.
     """
+    arch = cell.arch_spec
     headers = _headers(source, arch, toolchain, out / "headers")
     binary = out / "init"
     compiler = [toolchain.compiler]
@@ -58,6 +59,7 @@ def build_init(source: Path, arch: Arch, toolchain: Toolchain, out: Path) -> Pat
             *compiler,
             *_FLAGS,
             *arch.init.cflags,
+            *cell.config_spec.init_cflags,
             *(*headers, "-include", source / "tools/include/nolibc/nolibc.h"),
             f"-Wl,-Ttext-segment={arch.init.text_virtual_address:#x}",
             *("-o", binary, *_SOURCES),

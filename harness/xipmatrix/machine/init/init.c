@@ -27,6 +27,8 @@
  *	xipmatrix.drain=1		wait until the kernel's messages are out
  *	xipmatrix.modules=1		load all in /modules (workload.c)
  *	xipmatrix.bpf=1			use a BPF program
+ *	xipmatrix.kexec=<entry>,<tree>	boot once more, by kexec: where the kernel is and the device
+ *					tree goes (physical, 8 hex digits each)
  *	xipmatrix.mode=<mode>		negative controls of the judge, see enum below
  *
  * Built with the kernel's own nolibc, of 6.12 as of 7.3; without libgcc, so no
@@ -43,8 +45,11 @@
 /* The kernel prints from a thread of its own, later; a log buffer is out in some 0.1 s. */
 #define DRAIN_SECONDS 2
 
-/* Negative controls: what a sound kernel's userspace must not be able to get passed. */
-static const char *const modes[] = {
+/*
+ * Negative controls: what a sound kernel's userspace must not be able to get passed. Not
+ * pointers to text, which somebody would have to relocate on a machine without MMU.
+ */
+static const char modes[][12] = {
 	"exit",		/* ends before it replies: the kernel panics */
 	"hang",		/* sleeps before it replies */
 	"spin",		/* burns the CPU before it replies */
@@ -145,7 +150,7 @@ static int is_word(const char *value, const char *word)
 	       (!value[length] || value[length] == ' ' || value[length] == '\n');
 }
 
-static uint64_t parse_hex(const char *text)
+uint64_t parse_hex(const char *text)
 {
 	uint64_t value = 0;
 
@@ -249,7 +254,7 @@ static __attribute__((noreturn)) void sleep_for_ever(void)
 int main(void)
 {
 	static char cmdline[CMDLINE_SIZE];
-	const char *challenge, *wanted;
+	const char *challenge, *kexec, *wanted;
 	uint64_t reply;
 	int mode, holds, fd;
 
@@ -259,6 +264,9 @@ int main(void)
 		read(fd, cmdline, sizeof(cmdline) - 1);
 		close(fd);
 	}
+	kexec = option(cmdline, "xipmatrix.kexec=");
+	if (kexec)
+		boot_again(kexec);
 	if (is_word(option(cmdline, "xipmatrix.drain="), "1"))
 		sleep(DRAIN_SECONDS);
 	console_level(LEVEL_WHILE_TALKING);
@@ -307,6 +315,8 @@ int main(void)
 		use_modules();
 	if (is_word(option(cmdline, "xipmatrix.bpf="), "1"))
 		use_bpf();
+	if (kexec)
+		report("kexec", is_second_boot(kexec));
 
 	show("/proc/version");
 	show("/proc/meminfo");

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""each-patch: whether each patch of a series builds on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .common import jobs_option, load, matrix_option, templates_dir
+
+if TYPE_CHECKING:
+    from ..pipeline.each_patch import PatchBuild
+
+
+@click.command(
+    "each-patch",
+    epilog="""\b
+Examples:
+  xipmatrix each-patch 7.3/arm/virt/tiny/gcc
+  xipmatrix each-patch 7.3/riscv/virt/mtd/gcc --kernel ~/linux@next
+\b
+Whatever patch a bisection ends up at has to build. "same" and "changed" say whether
+the image without XIP is, byte for byte, that of the patch before. Patches before
+the one that adds CONFIG_XIP_KERNEL cannot be built with it.
+\b
+Exit codes: 0 all of them build, 1 one does not, 2 usage, 3 infrastructure,
+130 interrupted: the same command goes on.""",
+)
+@click.argument("cell_id", metavar="CELL")
+@click.option(
+    "--kernel", multiple=True, metavar="PATH[@REF]", help="Your own tree, only ever read."
+)
+@jobs_option
+@click.option("--ccache/--no-ccache", default=True, help="Use ccache where it is installed.")
+@matrix_option
+def each_patch_command(
+    cell_id: str, kernel: Sequence[str], jobs: int, ccache: bool, matrix_file: Path
+) -> int:
+    """Build the kernel of CELL after every patch of its series, without XIP and with it.
+
+    CELL is an id such as 7.3/arm/virt/tiny/gcc (see 'xipmatrix list'); with --kernel, its
+    kernel is replaced by your tree.
+    """
+    from ..build.place import BuildPlace
+    from ..core.errors import EXIT_AS_EXPECTED, EXIT_UNEXPECTED, UsageError
+    from ..core.evidence import CellFailure
+    from ..core.files import cache_dir, key_of, locked, remove, state_dir
+    from ..core.host import ensure_packages, packages_for
+    from ..matrix.load import Wanted
+    from ..pipeline import Options, Pipeline
+    from ..pipeline.each_patch import each_patch
+    from ..report.terminal import Progress, make_console
+    from ..store import Store
+
+    loaded, kernels = load(matrix_file, kernel)
+    cells = loaded.select(Wanted(cells=(cell_id,)))
+    if len(cells) != 1:
+        raise UsageError(
+            f"'{cell_id}' means {len(cells)} cells: name one of 'xipmatrix list'",
+            where=matrix_file,
+        )
+    cell = loaded.of_kernel(cells[0], kernels[0]) if kernels else cells[0]
+    console = make_console()
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False)
+
+    ensure_packages(
+        packages_for([(cell.arch_spec, cell.toolchain)]), lambda text: click.echo(text, err=True)
+    )
+    key = key_of(cell.id)
+    place = BuildPlace(cache_dir() / "each-patch" / key)
+    logs = state_dir() / "each-patch" / key
+    done: list[PatchBuild] = []
+    with locked(place.folder, say, "this cell's patches"), Progress(console, []) as progress:
+        remove(logs)
+        run = Store(logs).new_run(f"xipmatrix each-patch {cell.id}")
+        options = Options(jobs=jobs, ccache=ccache, place=place)
+        pipeline = Pipeline(loaded, templates_dir(), run, options, progress)
+        try:
+            for one in each_patch(pipeline, cell, place, logs):
+                say(f"{_said(one, done[-1] if done else None):>9}  {one.number:2}  {one.subject}")
+                if one.failure is not None:
+                    say(f"           {one.failure.reason}")
+                    say(f"           log: {one.failure.log or logs}")
+                done.append(one)
+        except CellFailure as failure:
+            say(f"{failure.verdict}: {failure.reason}")
+            return EXIT_UNEXPECTED
+        remove(place.folder)
+    failed = sum(one.failure is not None for one in done)
+    say(f"\n{len(done)} builds of {max(one.number for one in done)} patches, {failed} failed")
+    return EXIT_UNEXPECTED if failed else EXIT_AS_EXPECTED
+
+
+def _said(one: PatchBuild, before: PatchBuild | None) -> str:
+    if one.failure is not None:
+        return str(one.failure.verdict)
+    if one.absent:
+        return "no XIP"
+    if one.xip or one.number == 0:
+        return "XIP" if one.xip else "normal"
+    return "same" if before is not None and before.image == one.image else "changed"

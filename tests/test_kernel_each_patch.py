@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A series that builds as a whole, of which one patch does not build on its own."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from conftest import ARM, JOBS, TEMPLATES
+from xipmatrix.build.place import BuildPlace
+from xipmatrix.core.evidence import Verdict
+from xipmatrix.matrix.load import LoadedMatrix, Wanted
+from xipmatrix.pipeline import Options, Pipeline
+from xipmatrix.pipeline.each_patch import each_patch
+from xipmatrix.store import Store
+
+# Two kernels, and two that fail: not in CI, with the mutants.
+pytestmark = pytest.mark.mutants
+
+PATCHES = [
+    {
+        "subject": "init: Use what is declared in the next patch",
+        "why": "It builds as a whole.",
+        "edits": [
+            {
+                "do": "append",
+                "file": "init/main.c",
+                "text": "int xip_test(void);\nint xip_test(void) { return next_patch; }",
+            }
+        ],
+    },
+    {
+        "subject": "init: Declare it",
+        "why": "Too late.",
+        "edits": [
+            {
+                "do": "insert-before",
+                "file": "init/main.c",
+                "anchor": "int xip_test(void);",
+                "text": "static int next_patch;",
+            }
+        ],
+    },
+]
+
+
+def test_the_patch_that_does_not_build_is_named(loaded: LoadedMatrix, tmp_path: Path) -> None:
+    templates = tmp_path / "templates"
+    shutil.copytree(TEMPLATES / "arm", templates / "arm")
+    shutil.copytree(TEMPLATES / "generic", templates / "generic")
+    yaml = YAML(typ="safe")
+    for name, patches in (("generic", PATCHES), ("arm", [])):
+        path = templates / name / "series.yaml"
+        series = {**yaml.load(path), "patches": patches}
+        if name == "arm":
+            series["native"] = {"file": "arch/arm/Kconfig", "contains": "config XIP_KERNEL"}
+        yaml.dump(series, path)
+    (cell,) = loaded.select(Wanted(cells=(ARM,)))
+    place = BuildPlace(tmp_path / "place")
+    run = Store(tmp_path / "state").new_run("a test")
+    pipeline = Pipeline(loaded, templates, run, Options(jobs=JOBS, place=place), lambda *_: None)
+
+    done = list(each_patch(pipeline, cell, place, tmp_path / "logs"))
+
+    assert [(one.number, one.xip) for one in done] == [
+        *((number, False) for number in range(3)),
+        *((number, True) for number in range(3)),
+    ]
+    failed = {(one.number, one.xip): one.failure for one in done if one.failure is not None}
+    assert set(failed) == {(1, False), (1, True)}
+    for failure in failed.values():
+        assert failure.verdict is Verdict.BUILD_FAILED
+        assert "next_patch" in failure.reason
+    assert not any(one.absent for one in done)
+    first, _, last = done[:3]
+    assert first.image != last.image
