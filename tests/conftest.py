@@ -23,6 +23,7 @@ ROOT = project_dir()
 TEMPLATES = ROOT / "templates"
 JOBS = os.cpu_count() or 1
 ARM, RISCV = "7.3/arm/virt/tiny/gcc", "7.3/riscv/virt/tiny/gcc"
+NOMMU = "7.3/arm-nommu/mps2-an385/tiny/gcc"
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
@@ -94,6 +95,12 @@ def built(pipeline: Pipeline, cell_id: str) -> tuple[Cell, Built]:
 def arm_cell(pipeline: Pipeline) -> tuple[Cell, Built]:
     """arm virt, XIP."""
     return built(pipeline, ARM)
+
+
+@pytest.fixture(scope="session")
+def arm_nommu_cell(pipeline: Pipeline) -> tuple[Cell, Built]:
+    """ARMv7-M, XIP from a ROM."""
+    return built(pipeline, NOMMU)
 
 
 @pytest.fixture(scope="session")

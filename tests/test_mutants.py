@@ -40,7 +40,7 @@ def cases() -> list[object]:
 
 def bench(arch: str, request: pytest.FixtureRequest, folder: Path) -> Bench:
     """The sound cell of `arch`, and what mutants of it are made with."""
-    pair: tuple[Cell, Built] = request.getfixturevalue(f"{arch}_cell")
+    pair: tuple[Cell, Built] = request.getfixturevalue(f"{arch.replace('-', '_')}_cell")
     pipeline: Pipeline = request.getfixturevalue("pipeline")
     cell, built = pair
     prepared = pipeline.prepared(cell.kernel)
@@ -62,7 +62,7 @@ def bench(arch: str, request: pytest.FixtureRequest, folder: Path) -> Bench:
         built=built,
         toolchain=toolchain.of_cell(cell),
         source=pipeline.source(cell, prepared),
-        commit=prepared.tip(cell.arch),
+        commit=prepared.tip(cell.series),
         templates=TEMPLATES,
         cache=cache_dir(),
         pipeline=until_verdict,

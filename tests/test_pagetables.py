@@ -29,7 +29,7 @@ ffffffff80000000 0000000022000000 0000000000200000 r-x-gad
 ffffffffde200000 0000000080200000 0000000000200000 rw--gad
 """
 MONITOR = PageTables(view="info-mem")
-ARM = PageTables(view="arm-short-descriptor", root="swapper_pg_dir", linear_base=0xC0000000)
+ARM = PageTables(view="arm", root="swapper_pg_dir", linear_base=0xC0000000)
 V7, V5 = "cpu_v7_set_pte_ext", "cpu_arm926_set_pte_ext"
 
 
@@ -165,6 +165,69 @@ def test_rights_of_pages(entry: int, tmp_path: Path) -> None:
     assert one == Mapping(0xBF000000, physical, 0x1000, writable, executable)
 
 
+LONG = 0xC0003000  # as in arch/arm/kernel/head.S, with LPAE
+
+
+def walk_long(folder: Path, tables: dict[int, dict[int, int]], order: str = "<") -> View:
+    """The view of long-descriptor tables: at offset in RAM, entries by number."""
+    vmlinux, dump = folder / "vmlinux", folder / "ram.bin"
+    write_symbols(vmlinux, {"swapper_pg_dir": LONG, V7: 0xBF010000}, order)
+    ram = bytearray(RAM_SIZE)
+    for at, entries in tables.items():
+        for index, entry in entries.items():
+            struct.pack_into(order + "Q", ram, at + 8 * index, entry)
+    dump.write_bytes(ram)
+    board = memory_cell().board_spec
+    return pagetables.view(ARM, board, Moment("userspace", dump), vmlinux)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_tables_with_lpae(order: str, tmp_path: Path) -> None:
+    # arm virt, 7.3: text in flash at 0, RAM at 0x40000000, a page of 4 KiB.
+    tables = {
+        0x3000: {2: 0x40006003, 3: 0x40007003},
+        0x6000: {504: 1 << 58 | 0xF8D, 505: 0x0020_0F8D},
+        0x7000: {0: 0x0040_0000_4000_070D, 1: 0x0040_0000_4020_070D, 511: 0x40008003},
+        0x8000: {496: 0x0000_0000_4010_0FDF},
+    }
+    assert walk_long(tmp_path, tables, order).mappings == (
+        Mapping(0xBF000000, 0, 0x400000, False, True),
+        Mapping(0xC0000000, 0x40000000, 0x400000, True, False),
+        Mapping(0xFFFF0000, 0x40100000, 0x1000, False, True),
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "entry", "writable", "executable"),
+    [
+        (0, 0x70D, True, True),
+        (0, 0x78D, False, True),
+        (0, 1 << 53 | 0x70D, True, False),
+        (0, 1 << 54 | 0x70D, True, False),
+        # What the table denies: APTable[1], XNTable, PXNTable.
+        (1 << 62, 0x70D, False, True),
+        (1 << 60, 0x70D, True, False),
+        (1 << 59, 0x70D, True, False),
+    ],
+)
+def test_rights_with_lpae(
+    table: int, entry: int, writable: bool, executable: bool, tmp_path: Path
+) -> None:
+    tables = {0x3000: {3: table | 0x40007003}, 0x7000: {0: entry | 0x40000000}}
+    (one,) = walk_long(tmp_path, tables).mappings
+    assert (one.writable, one.executable) == (writable, executable)
+
+
+def test_a_block_of_a_gigabyte(tmp_path: Path) -> None:
+    (one,) = walk_long(tmp_path, {0x3000: {1: 0x40000705}}).mappings
+    assert one == Mapping(0x40000000, 0x40000000, 1 << 30, True, True)
+
+
+def test_a_long_table_outside_ram(tmp_path: Path) -> None:
+    with pytest.raises(InfrastructureError, match="not in RAM"):
+        walk_long(tmp_path, {0x3000: {3: 0x90000003}})
+
+
 def test_a_large_page_is_sixteen_entries(tmp_path: Path) -> None:
     table = RAM_BASE + 0x8000 | 1
     pages = dict.fromkeys(range(16, 32), 1342177809) | {40: 0x5100021E, 41: 0x5100121E}
@@ -201,4 +264,4 @@ def test_no_root_no_dump(tmp_path: Path) -> None:
 
 def test_a_walk_needs_to_know_where_from() -> None:
     with pytest.raises(ValidationError, match="needs root"):
-        PageTables(view="arm-short-descriptor", root="swapper_pg_dir")
+        PageTables(view="arm", root="swapper_pg_dir")

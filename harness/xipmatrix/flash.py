@@ -124,7 +124,7 @@ def reset_stub(cell: Cell, out: Path, prefix: str, templates: Path) -> bytes:
     board = cell.board_spec
     assert board.reset_stub is not None
     tree = board.device_tree
-    text = Templates([templates / cell.arch]).render_file(
+    text = Templates([templates / name for name in cell.template_folders]).render_file(
         board.reset_stub,
         {
             "board": board,
@@ -184,9 +184,9 @@ def _changes(board: Board, blob: Path, bootargs: str) -> str:
     )
     if tree is not None and tree.memory_node:
         reg = _cells(board.ram_base, _root_cells(blob, "#address-cells"))
-        reg += _cells(board.qemu.memory, _root_cells(blob, "#size-cells"))
+        reg += _cells(board.ram_size, _root_cells(blob, "#size-cells"))
         changes += f"\n&{{{tree.memory_node}}} {{\n\treg = <{' '.join(reg)}>;\n}};\n"
-    return changes
+    return changes + (f"\n{tree.add}" if tree is not None else "")
 
 
 def _root_cells(blob: Path, name: str) -> int:

@@ -51,7 +51,10 @@ class Program:
             elf = ELFFile(stream)
             table = elf.get_section_by_name(".symtab")
             for symbol in table.iter_symbols():
-                self._symbols[symbol.name] = (symbol["st_value"], symbol["st_size"])
+                # Bit 0 of an arm function's address says Thumb.
+                mode = elf["e_machine"] == "EM_ARM" and symbol["st_info"]["type"] == "STT_FUNC"
+                address = symbol["st_value"] & (~1 if mode else ~0)
+                self._symbols[symbol.name] = (address, symbol["st_size"])
             for section in elf.iter_sections():
                 if section["sh_flags"] & 2 and section["sh_type"] != "SHT_NOBITS":
                     start = section["sh_addr"]

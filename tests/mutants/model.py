@@ -46,7 +46,7 @@ class Mutant(Model):
 
     name: str
     why: str = Field(description="what is broken, and what it would mean in the field")
-    arch: list[Literal["arm", "riscv"]] = Field(min_length=1)
+    arch: list[Literal["arm", "arm-nommu", "riscv"]] = Field(min_length=1)
     kind: Literal["binary", "patch", "config", "board", "init"]
     short: bool = Field(False, description="takes seconds: CI runs it")
     expect: Verdict

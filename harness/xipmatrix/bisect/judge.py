@@ -47,7 +47,7 @@ class CellJudge:
         """A key of the templates that the series is rendered from."""
         files = {
             str(path.relative_to(self.templates)): path.read_text()
-            for name in (GENERIC, self.cell.arch)
+            for name in (GENERIC, *self.cell.template_folders[:-1])
             for path in sorted((self.templates / name).rglob("*"))
             if path.is_file()
         }

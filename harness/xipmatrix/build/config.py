@@ -37,11 +37,12 @@ def render_fragment(
     Raises UsageError for a template that does not render, or to a line that is neither an
     option nor a comment: Kconfig passes over it, and nobody would miss the option.
     """
-    found = Templates([templates / cell.arch, templates / "generic"])
+    found = Templates([templates / name for name in cell.template_folders])
     values = {
         "kernel": release,
         "version": tuple(int(part) for part in release.split("-")[0].split(".")[:2]),
         "arch": cell.arch,
+        "mmu": cell.arch_spec.mmu,
         "board": cell.board_spec,
         "initramfs": str(initramfs),
     }

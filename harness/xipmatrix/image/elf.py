@@ -161,7 +161,8 @@ def read_image(vmlinux: Path) -> Image:
             _whole(elf, size, vmlinux)
             image = Image(
                 machine=str(elf["e_machine"]),
-                entry=elf["e_entry"],
+                # Bit 0 of an arm address says Thumb.
+                entry=elf["e_entry"] & (~1 if elf["e_machine"] == "EM_ARM" else ~0),
                 pointer=elf.elfclass // 8,
                 little_endian=elf.little_endian,
                 sections=tuple(_sections(elf)),

@@ -100,7 +100,7 @@ def _fits_ram(arch: Arch, board: Board, image: Image) -> Evidence:
     byte: a section far from the others is in no RAM.
     """
     name = "data-in-ram"
-    room = board.ram_base + board.qemu.memory - board.data_base
+    room = board.ram_base + board.ram_size - board.data_base
     written = _written(arch, image)
     if not written:
         return Evidence(name, False, "nothing is writable", Verdict.IMAGE_INVALID)

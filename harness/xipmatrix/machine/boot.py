@@ -33,6 +33,7 @@ from .result import (
     COUNTS,
     FLASH_TRACE,
     QEMU_SCRIPT,
+    STORES,
     BootResult,
     End,
     Memory,
@@ -99,8 +100,8 @@ def boot(
     """
     work.mkdir(parents=True, exist_ok=True)
     log, counts, stderr = work / CONSOLE, work / COUNTS, work / "qemu.log"
-    trace = work / FLASH_TRACE
-    for old in (counts, trace):
+    trace, stores = work / FLASH_TRACE, work / STORES
+    for old in (counts, trace, stores):
         old.unlink(missing_ok=True)
     log.write_bytes(b"")
     version = qemu.version(board.qemu.binary)
@@ -112,7 +113,7 @@ def boot(
     if count:
         # One host thread for all CPUs: the plugin's counters are plain additions.
         command += ["-accel", "tcg,thread=single"]
-        command += ["-plugin", f"{build_plugin(version)},out={counts}"]
+        command += ["-plugin", f"{build_plugin(version)},out={counts}{_stores(board, stores)}"]
     command += ["-trace", "pflash_*", "-D", str(trace), "-serial", "stdio", "-monitor", "none"]
     write_atomic(work / QEMU_SCRIPT, _script(board, command))
     sampling = not count and kernel is None
@@ -147,9 +148,16 @@ def boot(
         detail=detail,
         moments=tuple(seen.moments),
         flash_trace=trace if trace.is_file() else None,
+        rom_stores=stores if stores.is_file() else None,
         samples=tuple(seen.samples),
         initrd=preload.path if preload else None,
     )
+
+
+def _stores(board: Board, path: Path) -> str:
+    """The plugin's options by which it tells of stores to a ROM, of which no device does."""
+    rom = board.flash
+    return f",stores={path},from={rom.base},size={rom.size}" if rom.kind == "rom" else ""
 
 
 def _script(board: Board, command: list[str]) -> str:
@@ -274,7 +282,7 @@ def _memories(board: Board) -> list[tuple[str, int, int]]:
     """Name, guest physical address and size in bytes of a board's flash and RAM."""
     return [
         ("flash", board.flash.base, board.flash.size),
-        ("ram", board.ram_base, board.qemu.memory),
+        ("ram", board.ram_base, board.ram_size),
     ]
 
 

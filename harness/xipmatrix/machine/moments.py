@@ -20,7 +20,7 @@ async def look(monitor: Monitor, board: Board, flash: Path | None, work: Path, n
     the machine has no flash). Raises QMPError.
     """
     await monitor.execute("stop")
-    ram = await monitor.save(board.ram_base, board.qemu.memory, work / f"ram-{name}.bin")
+    ram = await monitor.save(board.ram_base, board.ram_size, work / f"ram-{name}.bin")
     tables = await monitor.page_tables()
     seen, differs = 0, None
     if flash is not None and name == protocol.POWEROFF:

@@ -87,6 +87,9 @@ def _info_mem(_tables: PageTables, _board: Board, moment: Moment, _vmlinux: Path
 # The functions with which Linux writes descriptors that have APX and XN (ARMv6 and later).
 # .ARM.attributes does not tell: one NEON file makes an ARMv5 kernel's say v7.
 _ARM_V6 = ("cpu_v6_set_pte_ext", "cpu_v7_set_pte_ext")
+# A table's place in the short-descriptor format; attributes of the long one, ARM ARM B3.6.2.
+_SHORT_ALIGNMENT = 16 << 10
+_LONG_READ_ONLY, _LONG_PXN, _LONG_XN = 1 << 7, 1 << 53, 1 << 54
 # arch/arm/include/asm/domain.h; which it is stands in a register that no dump holds.
 _ARM_MANAGER = (
     "before ARMv6 Linux may run as manager of the kernel's domain (CPU_USE_DOMAINS "
@@ -94,11 +97,13 @@ _ARM_MANAGER = (
 )
 
 
-def _arm_short_descriptor(tables: PageTables, board: Board, moment: Moment, vmlinux: Path) -> View:
+def _arm(tables: PageTables, board: Board, moment: Moment, vmlinux: Path) -> View:
     """A walk of the kernel's first-level table as the dump holds it.
 
-    The format is the ARM ARM's "short-descriptor" (ARMv7-A/R, B3.5; ARMv5: DDI 0100I, B4),
-    and rights are meant as Linux sets SCTLR: AFE=0 and, before v6, R=1 and S=0.
+    Its format is the ARM ARM's "short-descriptor" (ARMv7-A/R, B3.5; ARMv5: DDI 0100I, B4),
+    with rights as Linux sets SCTLR: AFE=0 and, before v6, R=1 and S=0. With LPAE it is the
+    "long-descriptor" (B3.6), which the table's address tells: the former's is a multiple of
+    16 KiB, and Linux puts the latter 20 KiB below such a one (arch/arm/kernel/head.S).
     """
     if moment.ram is None:
         raise InfrastructureError("no dump of RAM to walk the page tables in")
@@ -109,24 +114,61 @@ def _arm_short_descriptor(tables: PageTables, board: Board, moment: Moment, vmli
             modern = any(address_of(elf, name) is not None for name in _ARM_V6)
         if root is None:
             raise ELFError(f"no symbol {tables.root}")
-        ram = np.memmap(moment.ram, "<u4" if elf.little_endian else ">u4", "r")
+        order = "<" if elf.little_endian else ">"
+        ram = np.memmap(moment.ram, np.uint8, "r")
     except (ELFError, OSError, ValueError) as error:
         raise InfrastructureError(f"cannot be read: {error}", where=vmlinux) from error
 
-    def words(physical: int, count: int) -> list[int]:
-        first = (physical - board.ram_base) // 4
-        if not 0 <= first <= len(ram) - count:
+    def entries(physical: int, count: int, size: int) -> list[int]:
+        first = physical - board.ram_base
+        if not 0 <= first <= len(ram) - count * size:
             raise InfrastructureError(f"a page table at {physical:#x} (physical) is not in RAM")
-        return [int(word) for word in ram[first : first + count]]
+        return [int(one) for one in ram[first : first + count * size].view(f"{order}u{size}")]
 
-    first_level = words(root - tables.linear_base + board.ram_base, 4096)
-    mappings = _merged(_arm_entries(first_level, lambda at: words(at, 256), modern))
+    top = root - tables.linear_base + board.ram_base
+    if root % _SHORT_ALIGNMENT:
+        long = _arm_long_entries(entries(top, 4, 8), lambda at: entries(at, 512, 8))
+        mappings = _merged(long)
+    else:
+        short = _arm_entries(entries(top, 4096, 4), lambda at: entries(at, 256, 4), modern)
+        mappings = _merged(short)
     return View(
         method=f"walk of {tables.root} in the RAM dump",
         mappings=tuple(mappings),
         limits="mappings of user programs are in other tables",
         unenforced="" if modern else _ARM_MANAGER,
     )
+
+
+def _arm_long_entries(
+    first_level: list[int], table: Callable[[int], list[int]]
+) -> Iterator[Mapping]:
+    """Every entry of the long-descriptor format as a mapping of 1 GiB, 2 MiB or 4 KiB."""
+    levels = ((30, True), (21, True), (12, False))  # size of an entry; whether it may be a block
+
+    def walk(entries: list[int], level: int, base: int, denied: int) -> Iterator[Mapping]:
+        shift, block = levels[level]
+        for number, entry in enumerate(entries):
+            virtual = base | number << shift
+            physical = entry & 0xFF_FFFF_F000
+            if entry & 3 == 3 and block:
+                # XNTable, PXNTable, APTable[1]: what tables deny, entries cannot allow.
+                more = entry >> 59 & 1 and _LONG_PXN, entry >> 60 & 1 and _LONG_XN
+                read_only = entry >> 62 & 1 and _LONG_READ_ONLY
+                yield from walk(
+                    table(physical), level + 1, virtual, denied | more[0] | more[1] | read_only
+                )
+            elif entry & 3 == (1 if block else 3):
+                rights = entry | denied
+                yield Mapping(
+                    virtual,
+                    physical & -1 << shift,
+                    1 << shift,
+                    writable=not rights & _LONG_READ_ONLY,
+                    executable=not rights & (_LONG_XN | _LONG_PXN),
+                )
+
+    return walk(first_level, 0, 0, 0)
 
 
 def _arm_entries(
@@ -188,5 +230,5 @@ def _merged(mappings: Iterable[Mapping]) -> Iterator[Mapping]:
 
 _VIEWS: dict[str, Callable[[PageTables, Board, Moment, Path], View]] = {
     "info-mem": _info_mem,
-    "arm-short-descriptor": _arm_short_descriptor,
+    "arm": _arm,
 }

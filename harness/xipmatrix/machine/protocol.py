@@ -15,10 +15,10 @@ _HOLD = re.compile(rb"^XIPMATRIX-HOLD (\w+)\r?$")
 
 # How every line of init's begins.
 PREFIX = "XIPMATRIX-"
-_WORDS = "INIT|CPUS|REPLY|ZERO|BEGIN|END|DONE|HOLD|SECTION|JITED|WORKLOAD"
+_WORDS = "INIT|CPUS|BASE|REPLY|ZERO|BEGIN|END|DONE|HOLD|SECTION|JITED|WORKLOAD"
 # What init says once, some of it once for each file or moment.
 _NAMED_ONCE = {"BEGIN", "END", "HOLD", "WORKLOAD"}
-_ONCE = {"INIT", "CPUS", "REPLY", "ZERO", "DONE", *_NAMED_ONCE}
+_ONCE = {"INIT", "CPUS", "BASE", "REPLY", "ZERO", "DONE", *_NAMED_ONCE}
 _LINE = re.compile(rf"^{PREFIX}({_WORDS})(?: (\S.*?))?\s*$")
 
 
@@ -47,7 +47,8 @@ def held_moment(line: bytes) -> str | None:
 class Userspace:
     """What init said, as far as it came. `held`: moments at which it stood still.
 
-    `not_zero`: bytes of an anonymous page that nobody wrote which are not 0.
+    `base`: where its program is (virtual). `not_zero`: bytes of an anonymous page that nobody
+    wrote which are not 0.
     `sections`: module, section of code and the address (virtual) it was loaded to. `jited`:
     BPF program, address (virtual) and bytes of its machine code. `workload`: how often each
     work was done. `foreign`: words in init's manner that are not init's: they stand before
@@ -58,6 +59,7 @@ class Userspace:
     done: bool = False
     held: list[str] = field(default_factory=list)
     cpus: int | None = None
+    base: int | None = None
     reply: int | None = None
     not_zero: int | None = None
     files: dict[str, str] = field(default_factory=dict)
@@ -99,6 +101,8 @@ def read_console(console: str) -> Userspace:
             continue
         elif word == "CPUS":
             said.cpus = _hex(value)
+        elif word == "BASE":
+            said.base = _hex(value)
         elif word == "REPLY":
             said.reply = _hex(value) if len(value) == 16 else None
         elif word == "ZERO":

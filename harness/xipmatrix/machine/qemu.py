@@ -70,24 +70,27 @@ def boot_args(
 ) -> list[str]:
     """QEMU and all that the machine boots with; console and monitor are the caller's.
 
-    `flash` is a read-only pflash and holds the only copy of the kernel. RAM begins as
+    `flash` is read-only, a pflash or a ROM, and holds the only copy of the kernel. RAM begins as
     garbage, as on a real board: QEMU's zeros would hide a .bss that nobody clears. Where firmware
     hands the kernel its command line, `bootargs` goes with -append, which wants a
     -kernel: a file of one byte in `work` serves, which is never executed.
     `kernel` is a normal kernel, which is loaded into RAM; then there is no flash.
     """
+    if board.flash.kind == "rom":
+        if kernel is not None:
+            raise InfrastructureError(
+                f"{board.qemu.machine} has a ROM, but no RAM that takes a normal kernel"
+            )
+        return [*_with_rom(board, flash), *_preloaded(preload)]
     drive = f"if=pflash,unit={board.flash.unit},format=raw,readonly=on,file={_escape(flash)}"
     machine = machine_args(board, machine_options=["memory-backend=garbage"])
-    machine += ["-object", _garbage(board.qemu.memory)]
+    machine += ["-object", f"{_file_memory('garbage', _garbage(board.ram_size))},share=off"]
     if kernel is not None:
         # Without the drive: a machine that finds a flash starts there, whatever -kernel says.
         return [*machine, *_tree(flash), "-kernel", str(kernel), "-append", bootargs]
     # Nobody reads the tree in RAM: but where QEMU puts one there of its own accord, arm virt's
     # is 1 MiB of zeros, which would cover the garbage that .bss must be cleared of.
-    args = [*machine, *_tree(flash), "-drive", drive]
-    if preload is not None:
-        where = f"file={_escape(preload.path)},addr={preload.address:#x}"
-        args += ["-device", f"loader,{where},force-raw=on"]
+    args = [*machine, *_tree(flash), "-drive", drive, *_preloaded(preload)]
     if board.qemu.boots_with_dummy_kernel:
         stub = work / "never-executed"
         stub.write_bytes(_KERNEL_STUB)
@@ -101,10 +104,31 @@ def _tree(flash: Path) -> list[str]:
     return ["-dtb", str(packed)] if packed.is_file() else []
 
 
-def _garbage(size: int) -> str:
-    """The -object for `size` bytes of RAM that start as one poison byte.
+def _with_rom(board: Board, image: Path) -> list[str]:
+    """The machine whose -m memory is the ROM, and its other RAM, which starts as garbage too."""
+    rom = f"{_file_memory('rom', image)},share=on,readonly=on"
+    ram = Preload(_garbage(board.ram_size), board.ram_base)
+    machine = machine_args(board, machine_options=["memory-backend=rom"])
+    return [*machine, "-object", rom, *_preloaded(ram)]
 
-    A private mapping of a file that all boots share: QEMU never writes to it.
+
+def _preloaded(preload: Preload | None) -> list[str]:
+    if preload is None:
+        return []
+    where = f"file={_escape(preload.path)},addr={preload.address:#x}"
+    return ["-device", f"loader,{where},force-raw=on"]
+
+
+def _file_memory(name: str, path: Path) -> str:
+    """The -object for memory that is a file, with its content."""
+    size = path.stat().st_size
+    return f"memory-backend-file,id={name},size={size},mem-path={_escape(path)}"
+
+
+def _garbage(size: int) -> Path:
+    """A file of `size` bytes, all of them one poison byte.
+
+    All boots share it; of it, RAM is a private mapping: QEMU never writes to it.
     """
     path = cache_dir() / "ram" / f"{_POISON:02x}-{size}"
     with locked(path):
@@ -114,7 +138,7 @@ def _garbage(size: int) -> str:
                 for at in range(0, size, len(_POISONED)):
                     out.write(_POISONED[: size - at])
             partial.replace(path)
-    return f"memory-backend-file,id=garbage,size={size},share=off,mem-path={_escape(path)}"
+    return path
 
 
 def interactive_args(

@@ -445,8 +445,8 @@ def scan(dump: Path, kernel: Kernel, arch: Arch, board: Board) -> Scan:
     """
     try:
         size = dump.stat().st_size
-        if size != board.qemu.memory:
-            what = f"is {size} bytes, the board's RAM is {board.qemu.memory}"
+        if size != board.ram_size:
+            what = f"is {size} bytes, the board's RAM is {board.ram_size}"
             raise InfrastructureError(what, where=dump)
         ram: Bytes = np.memmap(dump, np.uint8, "r")
     except OSError as error:

@@ -12,10 +12,11 @@ and by its guest virtual address (who executed it):
 * **firmware**: as above with virtual == physical, in memory that the board declares to
   be the firmware's, and code that was there before the first instruction. Other code there,
   and code at a kernel virtual address, is kernel-ram.
-* **user**: fetched elsewhere, at any other virtual address, and code of the one program
-  there is. The plugin API of QEMU 7.2 shows no privilege level, so a kernel that maps its
-  own code where programs lie would not be told by addresses: other code there is kernel-ram.
-  Only where init's code is not known is all of it counted as user.
+* **user**: fetched elsewhere, at any other virtual address (without MMU: anywhere), and code
+  of the one program there is. The plugin API of QEMU 7.2 shows no privilege level, so a
+  kernel that maps its own code where programs lie would not be told by addresses: other code
+  there is kernel-ram.
+  Only where init's code is not known is all of it counted as user (without MMU: as kernel-ram).
 
 User code at kernel addresses (arm's vector page) is counted as kernel.
 """
@@ -273,7 +274,7 @@ def classify(
     found = Residency()
     for run in runs:
         place = _place(run, memories, board, arch)
-        if place is Where.USER and init is not None and not init.holds(run):
+        if place is Where.USER and not (init.holds(run) if init is not None else arch.mmu):
             place = Where.KERNEL_RAM
         memory = _memory(run, memories)
         name = symbols.name(run.vaddr) if symbols else f"{run.vaddr:#x}"
@@ -319,12 +320,12 @@ def _place(run: Run, memories: Sequence[Memory], board: Board, arch: Arch) -> Wh
     memory = _memory(run, memories)
     if memory is not None and memory.name == "flash":
         return Where.FLASH
-    if run.vaddr >= arch.kernel_virtual_base:
+    if arch.mmu and run.vaddr >= arch.kernel_virtual_base:
         return Where.KERNEL_RAM
     if memory is None:
         # Not a memory the board knows: never taken for a user program.
         return Where.KERNEL_RAM
-    if run.vaddr == memory.physical + run.haddr - memory.host:
+    if arch.mmu and run.vaddr == memory.physical + run.haddr - memory.host:
         firmware = any(memory.name == region.name for region in board.firmware)
         return Where.FIRMWARE if firmware and _unchanged(run, memory) else Where.KERNEL_RAM
     return Where.USER

@@ -8,10 +8,11 @@ from enum import StrEnum
 from pathlib import Path
 
 # What a boot leaves in its folder.
-CONSOLE, COUNTS, FLASH_TRACE, QEMU_SCRIPT = (
+CONSOLE, COUNTS, FLASH_TRACE, STORES, QEMU_SCRIPT = (
     "console.log",
     "counts.txt",
     "flash-trace.log",
+    "stores.txt",
     "qemu.sh",
 )
 
@@ -78,7 +79,8 @@ class BootResult:
     """One boot. `seconds` is wall time from QEMU's start to its end.
 
     `counts` is the plugin's file, None where there is none; then `samples` stand in.
-    `flash_trace` is QEMU's trace of the flash device. The SHA-256 are of the flash image
+    `flash_trace` is QEMU's trace of the flash device, `rom_stores` what the plugin says of
+    stores to a ROM. The SHA-256 are of the flash image
     before and after. `detail` says why, where QEMU failed. `initrd` is the archive with the
     init that was to start, where that is not in the kernel's own image.
     """
@@ -98,6 +100,7 @@ class BootResult:
     detail: str = ""
     moments: tuple[Moment, ...] = ()
     flash_trace: Path | None = None
+    rom_stores: Path | None = None
     samples: tuple[Sample, ...] = ()
     initrd: Path | None = None
 

@@ -35,9 +35,19 @@ _UNPACK: dict[bytes, Callable[[bytes], bytes]] = {
 
 @dataclass(frozen=True)
 class Program:
-    """A user program's segments in memory: virtual address and bytes."""
+    """A user program's segments in memory: virtual address and bytes.
+
+    One that is not `fixed` was linked to begin at 0, and is loaded anywhere.
+    """
 
     segments: tuple[tuple[int, bytes], ...]
+    fixed: bool = True
+
+    def at(self, base: int) -> Program:
+        """The program where it was loaded: at `base` (virtual), unless it is fixed."""
+        if self.fixed:
+            return self
+        return Program(tuple((base + vaddr, data) for vaddr, data in self.segments))
 
     def holds(self, run: Run) -> bool:
         """Whether `run` is code of this program, at its place."""
@@ -62,7 +72,8 @@ def init_of(carrier: Path) -> Program | None:
                 archive = unpack(archive)
         for name, content in _members(archive):
             if name.lstrip("/") == "init":
-                return Program(tuple(_segments(ELFFile(io.BytesIO(content)))))
+                elf = ELFFile(io.BytesIO(content))
+                return Program(tuple(_segments(elf)), elf["e_type"] == "ET_EXEC")
     except (ELFError, OSError, ValueError, EOFError, zlib.error, lzma.LZMAError):
         return None
     return None

@@ -279,14 +279,14 @@ def _check_templates(loaded: LoadedMatrix, templates: Path) -> None:
     """Fragments and reset stubs that the cells name are there, and inside their folders."""
     named: dict[tuple[str | int, ...], tuple[str, list[Path]]] = {}
     for cell in loaded.cells:
-        own = templates / cell.arch
+        folders = [templates / name for name in cell.template_folders]
         for number, name in enumerate(cell.config_spec.fragments):
             # By architecture: each may have a fragment of that name, or the generic one.
             at = ("configs", cell.config, "fragments", number, cell.arch)
-            named[at] = (f"{name}.config.j2", [own, templates / "generic"])
+            named[at] = (f"{name}.config.j2", folders)
         if cell.board_spec.reset_stub:
             stub = ("boards", cell.arch, cell.board, "reset_stub")
-            named[stub] = (cell.board_spec.reset_stub, [own])
+            named[stub] = (cell.board_spec.reset_stub, folders)
     for keys, (name, folders) in named.items():
         try:
             find_inside(folders, name)

@@ -122,8 +122,13 @@ class Qemu(Model):
 
 
 class Flash(Model):
-    """The memory-mapped NOR flash: a QEMU pflash unit. Erased NOR reads 0xff."""
+    """What the kernel executes from: memory-mapped NOR flash, or a ROM. Erased NOR reads 0xff."""
 
+    kind: Literal["pflash", "rom"] = Field(
+        "pflash",
+        description="pflash: a CFI flash, as a QEMU drive; rom: the memory that -m is about, made "
+        "read-only, for machines without pflash and MMU",
+    )
     base: Address
     size: SomeSize
     unit: int = Field(0, ge=0)
@@ -149,6 +154,7 @@ class DeviceTree(Model):
     memory_node: str | None = Field(
         None, description="node whose reg is set to the RAM given, for a fixed source"
     )
+    add: str = Field("", description="device tree source that goes behind it")
 
 
 class Board(Model):
@@ -158,6 +164,7 @@ class Board(Model):
     qemu: Qemu
     flash: Flash
     ram_base: Address = Field(description="physical address of the first byte of RAM")
+    ram: SomeSize | None = Field(None, description="its size, where -m is about the ROM")
     xip_phys_addr: Address = Field(description="where in flash xipImage begins (physical)")
     data_phys_addr: Address | None = Field(
         None, description="where writable data begins (physical); RAM base if absent"
@@ -173,6 +180,11 @@ class Board(Model):
         None,
         description="register from which secondary CPUs, parked by the reset stub, take where to "
         "start (physical)",
+    )
+    console_uart: Address | None = Field(
+        None,
+        description="UART that the reset stub switches on, as the kernel's console expects of a "
+        "boot loader (physical)",
     )
     firmware: list[Region] = Field([], description="RAM in which firmware, not Linux, executes")
     poweroff: Literal["machine", "reset"] = Field(
@@ -198,7 +210,13 @@ class Board(Model):
             )
         if self.reset_stub and image == 0:
             raise ValueError("reset_stub and xipImage both begin at flash offset 0")
-        ram_end = self.ram_base + self.qemu.memory
+        rom = self.flash.kind == "rom"
+        if rom != (self.ram is not None) or (rom and self.flash.size != self.qemu.memory):
+            raise ValueError(
+                "flash.kind rom, and it alone, needs the size of the RAM in `ram`; "
+                "qemu.memory is that of the ROM, flash.size"
+            )
+        ram_end = self.ram_base + self.ram_size
         if self.ram_base < end and self.flash.base < ram_end:
             raise ValueError(
                 f"RAM {self.ram_base:#x}..{ram_end - 1:#x} overlaps the flash "
@@ -210,6 +228,11 @@ class Board(Model):
                 f"{self.ram_base:#x}..{ram_end - 1:#x}"
             )
         return self
+
+    @property
+    def ram_size(self) -> int:
+        """Bytes of RAM from `ram_base` on."""
+        return self.qemu.memory if self.ram is None else self.ram
 
     @property
     def data_base(self) -> int:
@@ -388,7 +411,7 @@ class RamText(Model):
 class PageTables(Model):
     """How the kernel's own mappings are seen while the machine is stopped."""
 
-    view: Literal["info-mem", "arm-short-descriptor"] = Field(
+    view: Literal["info-mem", "arm"] = Field(
         description="info-mem: QEMU's monitor shows them; else: this format is walked in RAM"
     )
     root: str = Field("", description="symbol of the kernel's first table (virtual)")
@@ -418,7 +441,7 @@ class Init(Model):
     libgcc: bool = True
     text_virtual_address: Address = Field(
         description="far from every RAM physical address, so that user code is never taken "
-        "for kernel code running with the MMU off"
+        "for kernel code running with the MMU off; 0 without MMU, where it is loaded anywhere"
     )
 
 
@@ -426,6 +449,10 @@ class Arch(Model):
     """templates/<arch>/arch.yaml: what xipmatrix must know of an architecture."""
 
     kernel_arch: str = Field(description="ARCH= of the kernel's Makefile")
+    like: Name | None = Field(
+        None, description="the architecture whose series, and templates after its own, it has"
+    )
+    mmu: bool = Field(True, description="false: all addresses are physical")
     tuxmake_arch: str
     elf_machine: str = Field(description="e_machine, as pyelftools names it")
     xip_image: str = Field(description="path of the image below the build folder")
@@ -454,6 +481,12 @@ class Arch(Model):
         description="input sections (globs) that only the normal linker script has, and why",
     )
 
+    @model_validator(mode="after")
+    def _no_tables_without_mmu(self) -> Arch:
+        if self.page_tables is not None and not self.mmu:
+            raise ValueError("page_tables: there are none without MMU")
+        return self
+
 
 class Cell(Model):
     """kernel × arch × board × config × toolchain, all data resolved. Pure data."""
@@ -469,6 +502,16 @@ class Cell(Model):
     config_spec: Config
     expected: list[str] = ["pass"]
     known_reason: str = ""
+
+    @property
+    def series(self) -> str:
+        """The series of templates that it is built with."""
+        return self.arch_spec.like or self.arch
+
+    @property
+    def template_folders(self) -> tuple[str, ...]:
+        """Folders of templates, the first that has one before the others."""
+        return tuple(dict.fromkeys((self.arch, self.series, "generic")))
 
     @property
     def id(self) -> str:

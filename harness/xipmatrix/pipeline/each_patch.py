@@ -59,13 +59,13 @@ def each_patch(
     prepared = pipeline.prepared(cell.kernel)
     pipeline.check_series(cell, prepared)
     toolchain = toolchains.of_cell(cell)
-    commits = commits_of(prepared, cell.arch)
+    commits = commits_of(prepared, cell.series)
     repository = Repository(prepared.kernel.git_dir)
     for xip in (False, True):
         seen = False
         for number, commit in enumerate(commits):
-            tip = replace(prepared.states[cell.arch], tip=commit)
-            here = Prepared(prepared.kernel, {**prepared.states, cell.arch: tip})
+            tip = replace(prepared.states[cell.series], tip=commit)
+            here = Prepared(prepared.kernel, {**prepared.states, cell.series: tip})
             subject = repository.git("show", "-s", "--format=%s", commit)
             one = PatchBuild(number, commit, subject, xip)
             logs = folder / f"{number:02}-{'xip' if xip else 'normal'}"

@@ -116,12 +116,12 @@ def bring_init(pipeline: Pipeline, cell: Cell, kernel: Foreign) -> Preload:
         )
     board = cell.board_spec
     used = board.data_base + ram_size(cell.arch_spec, kernel.elf)
-    room = board.ram_base + board.qemu.memory - used
+    room = board.ram_base + board.ram_size - used
     address = used + min(room // 2, _FAR) & -_PAGE
     if room // 2 < archive.stat().st_size + _PAGE:
         raise CellFailure(
             Verdict.NOT_APPLICABLE,
-            f"of {board.qemu.memory} bytes of RAM {room} are left, too few for our init",
+            f"of {board.ram_size} bytes of RAM {room} are left, too few for our init",
         )
     return Preload(archive, address)
 

@@ -29,7 +29,7 @@ from ..build.place import BuildPlace
 from ..build.toolchain import Toolchain
 from ..core.errors import InfrastructureError, XipmatrixError
 from ..core.evidence import CellFailure, Evidence, Verdict
-from ..core.files import Say, cache_dir, key_of, remove, write_json
+from ..core.files import Say, cache_dir, find_inside, key_of, remove, write_json
 from ..core.git import Repository
 from ..image import static_evidence
 from ..kernel import KernelTree, checkout, move_to, obtain
@@ -102,7 +102,7 @@ class Ground:
     @property
     def commit(self) -> str:
         """What is built."""
-        return self.prepared.tip(self.cell.arch)
+        return self.prepared.tip(self.cell.series)
 
 
 @dataclass
@@ -191,8 +191,8 @@ class Pipeline:
         result.versions |= {
             "kernel": f"{prepared.kernel.release} ({prepared.kernel.origin})",
             "base": prepared.kernel.commit,
-            "commit": prepared.tip(cell.arch),
-            "series": prepared.series_id(cell.arch),
+            "commit": prepared.tip(cell.series),
+            "series": prepared.series_id(cell.series),
             "xipmatrix": __version__,
         }
         if not wanted(Stage.SOURCE):
@@ -286,14 +286,14 @@ class Pipeline:
 
     def check_series(self, cell: Cell, prepared: Prepared) -> None:
         """Raise CellFailure where no series, or none that applies, gives `cell` its kernel."""
-        applied = prepared.states.get(cell.arch)
+        applied = prepared.states.get(cell.series)
         if applied is None or applied.state is State.NONE:
             raise CellFailure(
                 Verdict.NOT_APPLICABLE,
-                f"{prepared.kernel.release} has no XIP for {cell.arch}, and templates/{cell.arch} "
-                "has no series for it",
+                f"{prepared.kernel.release} has no XIP for {cell.series}, and "
+                f"templates/{cell.series} has no series for it",
             )
-        for name in ("generic", cell.arch):
+        for name in ("generic", cell.series):
             found = prepared.states.get(name)
             if found is not None and found.state is State.CONFLICT:
                 raise CellFailure(Verdict.SERIES_CONFLICT, found.detail)
@@ -307,7 +307,7 @@ class Pipeline:
 
     def source(self, cell: Cell, prepared: Prepared) -> Path:
         """The source folder that `cell` is built from: only to be read."""
-        git_dir, tip = prepared.kernel.git_dir, prepared.tip(cell.arch)
+        git_dir, tip = prepared.kernel.git_dir, prepared.tip(cell.series)
         if self.options.place is not None:
             return move_to(git_dir, tip, self.options.place.source, self._say(cell))
         return checkout(git_dir, tip, self.cache, self._say(cell))
@@ -565,7 +565,10 @@ class Pipeline:
 
     def _boot_templates(self, cell: Cell) -> str:
         stub = cell.board_spec.reset_stub
-        return (self.templates / cell.arch / stub).read_text() if stub else ""
+        if stub is None:
+            return ""
+        folders = [self.templates / name for name in cell.template_folders]
+        return find_inside(folders, stub).read_text()
 
 
 def _no_disk(result: CellResult, error: OSError) -> None:

@@ -107,4 +107,4 @@ def challenged(cell: Cell, extra_args: str = "") -> tuple[str, str]:
 
 def _again(board: Board) -> str:
     """Where kexec finds the kernel, and where in RAM it is to put the device tree (physical)."""
-    return f"{board.xip_phys_addr:08x},{board.ram_base + board.qemu.memory // 2:08x}"
+    return f"{board.xip_phys_addr:08x},{board.ram_base + board.ram_size // 2:08x}"

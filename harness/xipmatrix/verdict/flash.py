@@ -20,7 +20,8 @@ def evidence(board: Board, boot: BootResult) -> list[Evidence]:
     """All of it; the view only where a boot came far enough to be looked at."""
     moment = boot.moment(protocol.POWEROFF)
     view = [_view(moment.flash_seen, moment.flash_differs)] if moment and moment.flash_seen else []
-    return [_writes(board, boot), *view, _unchanged(boot)]
+    writes = _stores if board.flash.kind == "rom" else _writes
+    return [writes(board, boot), *view, _unchanged(boot)]
 
 
 def _writes(board: Board, boot: BootResult) -> Evidence:
@@ -51,6 +52,24 @@ def _writes(board: Board, boot: BootResult) -> Evidence:
         summary = f"{len(writes)} writes reached the flash device, at offset {where}"
         return Evidence(name, False, summary, breaks, figures)
     return Evidence(name, True, "not one write reached the flash device", breaks, figures)
+
+
+def _stores(board: Board, boot: BootResult) -> Evidence:
+    """No store of the kernel's or of init's was to an address in the ROM, where it is lost."""
+    name, breaks = "flash-writes", Verdict.FLASH_MODIFIED
+    text = boot.rom_stores.read_text("ascii", "replace") if boot.rom_stores else ""
+    head = re.match(r"xipmatrix-stores 1 (\d+)\n", text)
+    if head is None:
+        summary = "QEMU has no plugin that counts stores: nothing is known about writes to the ROM"
+        return Evidence(name, False, summary, Verdict.INFRASTRUCTURE)
+    count = int(head[1])
+    stores = [line.split() for line in text.splitlines()[1:]]
+    first = [f"{int(to, 16) - board.flash.base:#x} by the code at 0x{pc}" for pc, to in stores]
+    figures = {"method": "TCG plugin, every store", "writes": count, "first": first[:_NAMED]}
+    if count:
+        summary = f"{count} stores were to the ROM, at offset {', '.join(first[:5])}"
+        return Evidence(name, False, summary, breaks, figures)
+    return Evidence(name, True, "not one store was to the ROM", breaks, figures)
 
 
 def _view(seen: int, differs: int | None) -> Evidence:

@@ -46,6 +46,8 @@ def in_place(cell: Cell, boot: BootResult, vmlinux: Path | None, said: Userspace
     work = cell.config_spec.workload
     code = loaded.loaded(said, cell.arch_spec, work, modules, symbols)
     init = userland.init_of(boot.initrd or vmlinux) if vmlinux else None
+    if init is not None and said.base is not None:
+        init = init.at(said.base)
     found = residency.classify(
         runs, boot.memories, cell.board_spec, cell.arch_spec, symbols, code, init
     )

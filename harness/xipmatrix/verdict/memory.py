@@ -158,7 +158,7 @@ def page_tables(cell: Cell, moment: Moment, kernel: Kernel) -> Evidence:
             for one in seen.mappings
             if one.executable
             and one.virtual >= cell.arch_spec.kernel_virtual_base
-            and one.meets(board.ram_base, board.qemu.memory)
+            and one.meets(board.ram_base, board.ram_size)
         ),
     }
     if text is None:

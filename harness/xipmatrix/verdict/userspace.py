@@ -148,7 +148,7 @@ def iomem(board: Board, said: protocol.Userspace) -> Evidence:
     """/proc/iomem: no kernel code in RAM. arm's XIP kernel lists its code nowhere."""
     text = said.files.get("/proc/iomem", "")
     ranges = [(int(low, 16), int(high, 16), name) for low, high, name in _IOMEM.findall(text)]
-    ram = range(board.ram_base, board.ram_base + board.qemu.memory)
+    ram = range(board.ram_base, board.ram_base + board.ram_size)
     code = [(low, high) for low, high, name in ranges if name.lower() == "kernel code"]
     in_ram = [f"{low:#x}-{high:#x}" for low, high in code if low in ram or high in ram]
     known = any(name == "System RAM" for _low, _high, name in ranges)

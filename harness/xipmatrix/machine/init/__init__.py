@@ -12,7 +12,7 @@ from ...matrix.model import Arch, Cell
 
 _HERE = Path(__file__).parent
 SOURCE = _HERE / "init.c"
-_SOURCES = (SOURCE, _HERE / "workload.c")
+_SOURCES = (SOURCE, _HERE / "workload.c", _HERE / "relocate.c")
 _FLAGS = (
     *("-Os", "-Wall", "-static", "-nostdlib", "-nostdinc", "-ffreestanding"),
     *("-fno-pic", "-no-pie", "-fno-stack-protector"),

@@ -5,6 +5,7 @@
  *
  *	XIPMATRIX-INIT 1			protocol version: userspace is reached
  *	XIPMATRIX-CPUS <n>			CPUs that are online, hexadecimal
+ *	XIPMATRIX-BASE <16 hex digits>		where the program is (virtual; without MMU physical)
  *	XIPMATRIX-REPLY <16 hex digits>		mix(challenge)
  *	XIPMATRIX-ZERO <n>			bytes of an untouched page that are not 0, hexadecimal
  *	XIPMATRIX-BEGIN <file>			the file's content follows
@@ -40,6 +41,9 @@
 
 #define MAX_CPUS 1024
 #define CMDLINE_SIZE 4096
+/* The linker's name for the program's first byte. */
+extern const char __ehdr_start[] __attribute__((visibility("hidden")));
+
 /* A console that takes no input costs so long, but does not fail a kernel. */
 #define HOLD_SECONDS 30
 /* The kernel prints from a thread of its own, later; a log buffer is out in some 0.1 s. */
@@ -281,6 +285,8 @@ int main(void)
 	/* An empty line first: the kernel may have been in the middle of one. */
 	say("\nXIPMATRIX-INIT 1\nXIPMATRIX-CPUS ");
 	say_hex(online_cpus(), 4);
+	say("\nXIPMATRIX-BASE ");
+	say_hex((uintptr_t)__ehdr_start, 16);
 	say("\n");
 	if (holds)
 		hold("userspace");

@@ -2,7 +2,7 @@
 /*
  * QEMU TCG plugin: counts every executed guest instruction by where it was fetched from.
  *
- * -plugin residency.so,out=<file>
+ * -plugin residency.so,out=<file>[,stores=<file>,from=<address>,size=<bytes>]
  *
  * A translation block is cut into runs of instructions whose host address minus guest
  * virtual address is one constant (a block that crosses a page may have two). Each run
@@ -17,6 +17,12 @@
  *
  * The code is the instructions' bytes as fetched, so the reader can tell whether code in
  * RAM is a true copy of what the ELF file says.
+ *
+ * With `stores`, that file gets what the guest stores to a range of virtual addresses: that of a
+ * ROM, of which no device tells, on a machine without MMU. At exit, the first MOST_STORES:
+ *
+ *	xipmatrix-stores 1 <count>
+ *	<address of the instruction> <address stored to>
  *
  * v1 counters are plain additions: QEMU must run with -accel tcg,thread=single.
  *
@@ -50,6 +56,15 @@ struct qemu_info {
 };
 
 enum qemu_plugin_op { QEMU_PLUGIN_INLINE_ADD_U64 };
+enum qemu_plugin_cb_flags { QEMU_PLUGIN_CB_NO_REGS };
+enum qemu_plugin_mem_rw { QEMU_PLUGIN_MEM_W = 2 };
+typedef uint32_t qemu_plugin_meminfo_t;
+
+extern bool qemu_plugin_mem_is_store(qemu_plugin_meminfo_t info);
+extern void qemu_plugin_register_vcpu_mem_cb(
+	struct qemu_plugin_insn *insn,
+	void (*cb)(unsigned int, qemu_plugin_meminfo_t, uint64_t vaddr, void *data),
+	enum qemu_plugin_cb_flags flags, enum qemu_plugin_mem_rw rw, void *data);
 
 #if PLUGIN_API >= 7
 extern void qemu_plugin_register_vcpu_tb_trans_cb(
@@ -115,6 +130,10 @@ struct run {
 static struct run *buckets[BUCKETS];
 static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
 static char out_path[4096];
+static char stores_path[4096];
+static uint64_t rom_from, rom_size;
+#define MOST_STORES 64
+static uint64_t stores, stored[MOST_STORES][2];
 static char target[64];
 
 static void count_one(struct qemu_plugin_insn *insn, struct run *run)
@@ -126,6 +145,26 @@ static void count_one(struct qemu_plugin_insn *insn, struct run *run)
 	qemu_plugin_register_vcpu_insn_exec_inline(insn, QEMU_PLUGIN_INLINE_ADD_U64,
 						   &run->count, 1);
 #endif
+}
+
+static void note_store(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *pc)
+{
+	(void)cpu;
+	/* QEMU 7.2 calls for loads as well. */
+	if (vaddr - rom_from >= rom_size || !qemu_plugin_mem_is_store(info))
+		return;
+	if (stores < MOST_STORES) {
+		stored[stores][0] = (uintptr_t)pc;
+		stored[stores][1] = vaddr;
+	}
+	stores++;
+}
+
+static void watch_stores(struct qemu_plugin_insn *insn)
+{
+	qemu_plugin_register_vcpu_mem_cb(insn, note_store, QEMU_PLUGIN_CB_NO_REGS,
+					 QEMU_PLUGIN_MEM_W,
+					 (void *)(uintptr_t)qemu_plugin_insn_vaddr(insn));
 }
 
 static uint64_t count_of(struct run *run)
@@ -211,22 +250,17 @@ static void count_block(struct qemu_plugin_tb *tb)
 			size = fetch(code, size, insn);
 		}
 		run = run_at(vaddr, haddr, code, size);
-		for (size_t i = from; i < to; i++)
+		for (size_t i = from; i < to; i++) {
 			count_one(qemu_plugin_tb_get_insn(tb, i), run);
+			if (rom_size)
+				watch_stores(qemu_plugin_tb_get_insn(tb, i));
+		}
 	}
 	pthread_mutex_unlock(&guard);
 }
 
-/* The file appears under its name only when it is whole. */
-static void write_counts(void)
+static void write_runs(FILE *out)
 {
-	char partial[sizeof(out_path) + 8];
-	FILE *out;
-
-	snprintf(partial, sizeof(partial), "%s.part", out_path);
-	out = fopen(partial, "w");
-	if (!out)
-		return;
 	fprintf(out, "xipmatrix-residency 2 %s\n", target);
 	for (size_t i = 0; i < BUCKETS; i++)
 		for (struct run *run = buckets[i]; run; run = run->next) {
@@ -237,8 +271,35 @@ static void write_counts(void)
 				fprintf(out, "%02x", run->code[at]);
 			fprintf(out, " %" PRIu64 "\n", count_of(run));
 		}
+}
+
+static void write_stores(FILE *out)
+{
+	fprintf(out, "xipmatrix-stores 1 %" PRIu64 "\n", stores);
+	for (uint64_t i = 0; i < stores && i < MOST_STORES; i++)
+		fprintf(out, "%" PRIx64 " %" PRIx64 "\n", stored[i][0], stored[i][1]);
+}
+
+/* A file appears under its name only when it is whole. */
+static void write_file(const char *path, void (*writer)(FILE *out))
+{
+	char partial[sizeof(out_path) + 8];
+	FILE *out;
+
+	snprintf(partial, sizeof(partial), "%s.part", path);
+	out = fopen(partial, "w");
+	if (!out)
+		return;
+	writer(out);
 	if (!ferror(out) && !fclose(out))
-		rename(partial, out_path);
+		rename(partial, path);
+}
+
+static void write_all(void)
+{
+	write_file(out_path, write_runs);
+	if (rom_size)
+		write_file(stores_path, write_stores);
 }
 
 /* ---- what QEMU calls ---- */
@@ -253,7 +314,7 @@ static void translated(struct qemu_plugin_tb *tb, void *data)
 static void leave(void *data)
 {
 	(void)data;
-	write_counts();
+	write_all();
 }
 #else
 static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
@@ -266,18 +327,25 @@ static void leave(qemu_plugin_id_t id, void *data)
 {
 	(void)id;
 	(void)data;
-	write_counts();
+	write_all();
 }
 #endif
 
 EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info *info, int argc,
 			       char **argv)
 {
-	for (int i = 0; i < argc; i++)
+	for (int i = 0; i < argc; i++) {
 		if (!strncmp(argv[i], "out=", 4))
 			snprintf(out_path, sizeof(out_path), "%s", argv[i] + 4);
-	if (!out_path[0]) {
-		fprintf(stderr, "residency: out=<file> is missing\n");
+		if (!strncmp(argv[i], "stores=", 7))
+			snprintf(stores_path, sizeof(stores_path), "%s", argv[i] + 7);
+		if (!strncmp(argv[i], "from=", 5))
+			rom_from = strtoull(argv[i] + 5, NULL, 0);
+		if (!strncmp(argv[i], "size=", 5))
+			rom_size = strtoull(argv[i] + 5, NULL, 0);
+	}
+	if (!out_path[0] || !stores_path[0] != !rom_size) {
+		fprintf(stderr, "residency: out=<file> is missing, or half of stores= and size=\n");
 		return 1;
 	}
 	snprintf(target, sizeof(target), "%s", info->target_name);
