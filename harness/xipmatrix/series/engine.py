@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,7 +21,7 @@ from packaging.version import Version
 
 from ..core import yamlfile
 from ..core.errors import XipmatrixError
-from ..core.git import Repository
+from ..core.git import Change, Repository
 from ..core.template import Templates
 from ..kernel import KernelTree
 from .edit import AnchorError, apply_edit
@@ -70,41 +68,40 @@ class Applied:
 
 @dataclass
 class GitTree:
-    """A commit's files, read and rewritten without a work tree."""
+    """A commit's files, read and rewritten without a work tree.
+
+    `changed` is what the patch at hand writes; what those before it wrote is read as well.
+    """
 
     repository: Repository
     commit: str
     changed: dict[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._before: dict[str, tuple[str, str]] = {}  # mode and text of what is written already
+
     def read(self, path: str) -> str | None:
         """A file's text, or None where it does not exist."""
         if path in self.changed:
             return self.changed[path]
+        if path in self._before:
+            return self._before[path][1]
         return self.repository.text(f"{self.commit}:{path}")
 
     def write(self, path: str, text: str) -> None:
-        """Remember new content for `path`; `commit_changes` makes it real."""
+        """Remember new content for `path`; `take` gives it to the patch at hand."""
         self.changed[path] = text
 
-    def commit_changes(self, message: str, date: str) -> str:
-        """Commit what was written; returns the new commit, which this tree now is.
+    def take(self) -> dict[str, tuple[str, str]]:
+        """Mode and text of all that was written since it was last taken, by path.
 
         Raises SeriesConflict where a path is no regular file of this tree.
         """
-        git = self.repository.git
         modes = self._modes()
-        with tempfile.TemporaryDirectory(prefix="xipmatrix-index-") as folder:
-            index = {"GIT_INDEX_FILE": os.fspath(Path(folder) / "index")}
-            git("read-tree", self.commit, env=index)
-            entries = []
-            for path, text in self.changed.items():
-                blob = git("hash-object", "-w", "--stdin", input_bytes=text.encode())
-                entries.append(f"{modes.get(path, _FILE)} {blob}\t{path}")
-            git("update-index", "--index-info", input_bytes="\n".join(entries).encode(), env=index)
-            tree = git("write-tree", env=index)
-        self.commit = self.repository.commit_tree(tree, message, date=date, parents=(self.commit,))
+        taken = {path: (modes.get(path, _FILE), text) for path, text in self.changed.items()}
+        self._before |= taken
         self.changed = {}
-        return self.commit
+        return taken
 
     def _modes(self) -> dict[str, str]:
         """The modes that the changed paths and their folders have, where they exist.
@@ -117,7 +114,7 @@ class GitTree:
         }
         wanted = {one for path, folders in above.items() for one in (path, *folders)}
         listed = self.repository.raw("ls-tree", "-z", self.commit, "--", *sorted(wanted)).decode()
-        modes = {}
+        modes = {path: mode for path, (mode, _) in self._before.items()}
         for line in listed.split("\0")[:-1]:
             facts, path = line.split("\t", 1)
             modes[path] = facts.split()[0]
@@ -192,26 +189,27 @@ def apply_series(source: Source, kernel: KernelTree, base: str) -> Applied:
         return nothing(State.NATIVE, detail=f"{kernel.release} has CONFIG_XIP_KERNEL natively")
     if not series.patches or not holds(Condition(kernel=series.applies), kernel.release, tree):
         return nothing(State.NONE, detail=f"no series for {kernel.release}")
-    commits = []
+    changes = []
     try:
         for number, patch in enumerate(series.patches, 1):
             if not holds(patch.when, kernel.release, tree):
                 continue
             _apply_patch(source, patch, number, kernel, tree)
             if tree.changed:
-                commits.append(_commit(source, patch, number, kernel, tree))
+                changes.append(_change(source, patch, number, kernel, tree))
     except SeriesConflict as error:
         return nothing(State.CONFLICT, detail=str(error))
-    if not commits:
+    if not changes:
         return nothing(State.NATIVE, detail=f"{kernel.release} has all of this series already")
-    return Applied(source.name, State.APPLIES, base, tree.commit, tuple(commits))
+    commits = tree.repository.commit_changes(base, changes)
+    return Applied(source.name, State.APPLIES, base, commits[-1], commits)
 
 
-def _commit(
+def _change(
     source: Source, patch: PatchSpec, number: int, kernel: KernelTree, tree: GitTree
-) -> str:
+) -> Change:
     try:
-        return tree.commit_changes(_message(source.series, patch), source.series.date)
+        return Change(_message(source.series, patch), source.series.date, tree.take())
     except SeriesConflict as error:
         raise SeriesConflict(
             f"patch {number} '{patch.subject}': {error.what}\n"
