@@ -300,6 +300,8 @@ def test_what_our_init_needs(tmp_path: Path) -> None:
         found = init_can_start({**CONFIG, option: "y"}, image)
         assert (found.holds, found.breaks) == (False, Verdict.NOT_APPLICABLE)
         assert option in found.summary
+    found = init_can_start(CONFIG, image, mmu=False)
+    assert not found.holds and "CONFIG_BINFMT_ELF_FDPIC" in found.summary
     bare = read_image(link(tmp_path))
     found = init_can_start(CONFIG, bare)
     assert (found.holds, found.breaks) == (False, Verdict.NOT_APPLICABLE)

@@ -70,6 +70,14 @@ def test_the_image_is_a_rom(tmp_path: Path) -> None:
     assert f"addr={RAM_BASE:#x}" in ram
     assert str(cache_dir()) in ram
     assert "-drive" not in args
+    # With an initrd it is one file all the same.
+    (tmp_path / "initrd").write_bytes(b"initrd")
+    initrd = qemu.Preload(tmp_path / "initrd", RAM_BASE + 0x1000)
+    args = qemu.boot_args(CELL.board_spec, image, bootargs="", work=tmp_path, preload=initrd)
+    (ram,) = [one for one in args if one.startswith("loader,")]
+    content = (tmp_path / "ram-at-reset.bin").read_bytes()
+    assert str(tmp_path / "ram-at-reset.bin") in ram
+    assert (len(content), content[0x0FFE:0x1008]) == (4 << 20, b"\xa5\xa5initrd\xa5\xa5")
     with pytest.raises(InfrastructureError, match="no RAM that takes a normal kernel"):
         qemu.boot_args(CELL.board_spec, image, bootargs="", work=tmp_path, kernel=image)
 

@@ -81,7 +81,7 @@ def boot_args(
             raise InfrastructureError(
                 f"{board.qemu.machine} has a ROM, but no RAM that takes a normal kernel"
             )
-        return [*_with_rom(board, flash), *_preloaded(preload)]
+        return _with_rom(board, flash, preload, work)
     drive = f"if=pflash,unit={board.flash.unit},format=raw,readonly=on,file={_escape(flash)}"
     machine = machine_args(board, machine_options=["memory-backend=garbage"])
     machine += ["-object", f"{_file_memory('garbage', _garbage(board.ram_size))},share=off"]
@@ -104,10 +104,18 @@ def _tree(flash: Path) -> list[str]:
     return ["-dtb", str(packed)] if packed.is_file() else []
 
 
-def _with_rom(board: Board, image: Path) -> list[str]:
+def _with_rom(board: Board, image: Path, preload: Preload | None, work: Path) -> list[str]:
     """The machine whose -m memory is the ROM, and its other RAM, which starts as garbage too."""
     rom = f"{_file_memory('rom', image)},share=on,readonly=on"
     ram = Preload(_garbage(board.ram_size), board.ram_base)
+    if preload is not None:
+        # Two things to load must not overlap.
+        content = bytearray(ram.path.read_bytes())
+        inside = preload.path.read_bytes()
+        at = preload.address - board.ram_base
+        content[at : at + len(inside)] = inside
+        ram = Preload(work / "ram-at-reset.bin", board.ram_base)
+        ram.path.write_bytes(content)
     machine = machine_args(board, machine_options=["memory-backend=rom"])
     return [*machine, "-object", rom, *_preloaded(ram)]
 

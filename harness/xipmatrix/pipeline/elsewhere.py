@@ -66,7 +66,8 @@ def verify(
             if built.linker_scripts is None:
                 # A word on the source, which is not here; nobody could look at it.
                 static = [one for one in static if one.name != DRIFT]
-            static.append(init_can_start(kernel.options, kernel.elf))
+            needs = init_can_start(kernel.options, kernel.elf, mmu=cell.arch_spec.mmu)
+            static.append(needs)
             pipeline.look_at(result, built.image, static)
         with pipeline.stage(cell, result, Stage.SOURCE):
             initrd = bring_init(pipeline, cell, kernel)
