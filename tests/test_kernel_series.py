@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from conftest import ROOT, TEMPLATES
 from xipmatrix.core.files import cache_dir
-from xipmatrix.core.git import Repository
+from xipmatrix.core.git import Change, Repository
 from xipmatrix.kernel import KernelTree, checkout, obtain
 from xipmatrix.matrix.load import LoadedMatrix
 from xipmatrix.series.engine import GENERIC, Applied, State, apply_all, sources
@@ -173,3 +174,47 @@ def test_every_maintainer_gets_the_new_files(linux: KernelTree) -> None:
         check=False,
     )
     assert "linux-riscv@lists.infradead.org" in done.stdout
+
+
+def test_a_new_kernel_is_surveyed(linux: KernelTree, tmp_path: Path) -> None:
+    """A user's repository with a commit on top that renames, doubles and mends what anchors say."""
+    tree = tmp_path / "linux"
+    subprocess.run(["git", "init", "-q", tree], check=True)
+    (tree / ".git/objects/info/alternates").write_text(f"{linux.git_dir}/objects\n")
+    ours = Repository(tree / ".git")
+
+    def changed(path: str, old: str, new: str) -> tuple[str, str]:
+        text = ours.text(f"{linux.commit}:{path}") or ""
+        assert text.count(old) == 1
+        return "100644", text.replace(old, new)
+
+    setup, queue = "arch/riscv/kernel/setup.c", "obj-$(CONFIG_WATCH_QUEUE) += watch_queue.o\n"
+    page = "const uint8_t empty_zero_page[PAGE_SIZE] __aligned(PAGE_SIZE);"
+    files = {
+        setup: changed(
+            setup, "kimage_res.start = code_res.start;", "image.start = code_res.start;"
+        ),
+        "kernel/Makefile": changed("kernel/Makefile", queue, queue + queue),
+        "mm/mm_init.c": changed("mm/mm_init.c", page, page.replace("const ", "")),
+    }
+    (commit,) = ours.commit_changes(
+        linux.commit, [Change("mm: Rename it\n", "2026-01-01T00:00:00Z", files)]
+    )
+    ours.git("update-ref", "refs/heads/next", commit)
+
+    command = [sys.executable, "-m", "xipmatrix", "refresh", "--kernel", f"{tree}@next"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    rows = {line[:11]: line.split()[-2:] for line in done.stdout.split("\n\n")[0].splitlines()}
+    assert rows["generic   1"] == ["already", "there"]
+    assert rows["generic   8"] == ["anchor", "moved"]
+    assert rows["riscv     6"] == ["anchor", "moved"]
+    fates = [line.rsplit(None, 1)[1] for line in done.stdout.split("\n\n")[0].splitlines()[1:]]
+    assert fates.count("moved") == 2 and fates.count("there") == 1
+    assert set(fates) == {"moved", "there", "applies"}
+    doubled, renamed = done.stdout.split("\n\n")[1:]
+    assert "kernel/Makefile: anchor matches 2 times, not once" in doubled
+    assert "proposed" not in doubled
+    was, now = renamed.split("  now:")
+    assert "it was:" in was and "kimage_res.start = code_res.start;" in was
+    assert "image.start = code_res.start;" in now.split("proposed:")[1]

@@ -53,8 +53,8 @@ def apply_edit(edit: AnyEdit, old: str | None, text: str) -> str:
         return _ended(text)
     if old is None:
         raise AnchorError("the file does not exist", edit.file, [])
-    lines = _lines(old)
-    new = _lines(_ended(text))
+    lines = whole_lines(old)
+    new = whole_lines(_ended(text))
     match edit:
         case Append():
             lines += new
@@ -89,7 +89,8 @@ def apply_edit(edit: AnyEdit, old: str | None, text: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _lines(text: str) -> list[str]:
+def whole_lines(text: str) -> list[str]:
+    """The lines of a file, without what ends them."""
     # Not splitlines(): kernel files hold form feeds, which end no line for git and cc.
     lines = text.split("\n")
     return lines[:-1] if not lines[-1] else lines

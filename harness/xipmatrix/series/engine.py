@@ -176,6 +176,16 @@ def holds(condition: Condition | None, release: str, tree: GitTree) -> bool:
     return condition.lacks is None or condition.lacks.strip() not in lines
 
 
+def is_for(source: Source, kernel: KernelTree, tree: GitTree) -> State:
+    """Whether a series is for a kernel at all: APPLIES, whatever its anchors; NATIVE or NONE."""
+    series = source.series
+    if series.native is not None and holds(series.native, kernel.release, tree):
+        return State.NATIVE
+    if not series.patches or not holds(Condition(kernel=series.applies), kernel.release, tree):
+        return State.NONE
+    return State.APPLIES
+
+
 def apply_series(source: Source, kernel: KernelTree, base: str) -> Applied:
     """Apply `source` on commit `base` of `kernel`: all of it or nothing.
 
@@ -185,10 +195,11 @@ def apply_series(source: Source, kernel: KernelTree, base: str) -> Applied:
     series = source.series
     tree = GitTree(Repository(kernel.git_dir), base)
     nothing = functools.partial(Applied, source.name, base=base, tip=base)
-    if series.native is not None and holds(series.native, kernel.release, tree):
-        return nothing(State.NATIVE, detail=f"{kernel.release} has CONFIG_XIP_KERNEL natively")
-    if not series.patches or not holds(Condition(kernel=series.applies), kernel.release, tree):
-        return nothing(State.NONE, detail=f"no series for {kernel.release}")
+    match is_for(source, kernel, tree):
+        case State.NATIVE:
+            return nothing(State.NATIVE, detail=f"{kernel.release} has CONFIG_XIP_KERNEL natively")
+        case State.NONE:
+            return nothing(State.NONE, detail=f"no series for {kernel.release}")
     changes = []
     try:
         for number, patch in enumerate(series.patches, 1):
@@ -226,15 +237,13 @@ def _message(series: Series, patch: PatchSpec) -> str:
 def _apply_patch(
     source: Source, patch: PatchSpec, number: int, kernel: KernelTree, tree: GitTree
 ) -> None:
-    templates = Templates([source.folder, source.folder.parent / GENERIC])
-    values = {"kernel": kernel.release, **source.series.values}
     for count, edit in enumerate(patch.edits, 1):
         if not holds(edit.when, kernel.release, tree):
             continue
         where = f"{source.folder / 'series.yaml'}: patch {number}, edit {count}"
         old = tree.read(edit.file)
         try:
-            new = apply_edit(edit, old, _text(edit, templates, values, where))
+            new = apply_edit(edit, old, render_edit(source, edit, kernel, where))
         except AnchorError as error:
             anchor = "\n".join(f"      | {line}" for line in error.anchor.rstrip().splitlines())
             near = "\n".join(f"      {line}" for line in error.near) or "      (nothing similar)"
@@ -253,7 +262,10 @@ def _apply_patch(
         tree.write(edit.file, new)
 
 
-def _text(edit: Edit, templates: Templates, values: dict[str, str | int], where: str) -> str:
+def render_edit(source: Source, edit: Edit, kernel: KernelTree, where: str) -> str:
+    """The text that an edit puts in. Raises UsageError, which names `where` it stands."""
+    templates = Templates([source.folder, source.folder.parent / GENERIC])
+    values = {"kernel": kernel.release, **source.series.values}
     template = getattr(edit, "template", None)
     if template is not None:
         return templates.render_file(template, values)
