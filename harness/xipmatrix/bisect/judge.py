@@ -20,7 +20,6 @@ from ..matrix.load import LoadedMatrix
 from ..matrix.model import Cell
 from ..pipeline import Options, Pipeline
 from ..result import CellResult, exit_code
-from ..series.engine import GENERIC
 from ..store import Store
 
 Tell = Callable[[str, str, str], None]
@@ -47,7 +46,7 @@ class CellJudge:
         """A key of the templates that the series is rendered from."""
         files = {
             str(path.relative_to(self.templates)): path.read_text()
-            for name in (GENERIC, *self.cell.template_folders[:-1])
+            for name in self.cell.template_folders
             for path in sorted((self.templates / name).rglob("*"))
             if path.is_file()
         }

@@ -69,6 +69,7 @@ def each_patch(
             subject = repository.git("show", "-s", "--format=%s", commit)
             one = PatchBuild(number, commit, subject, xip)
             logs = folder / f"{number:02}-{'xip' if xip else 'normal'}"
+            logs.mkdir(parents=True, exist_ok=True)
             try:
                 ground = Ground(cell, here, pipeline.source(cell, here), toolchain)
                 kept = pipeline.kernel(ground, logs, xip=xip, place=place)
