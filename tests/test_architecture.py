@@ -30,6 +30,7 @@ ROOMS = [
     "schedule",
     "bisect",
     "ci",
+    "upstream",
     "report",
     "cli",
     "__main__",

@@ -33,6 +33,7 @@ _COMMANDS = {
     "bisect": ("bisect", "Find the commit of your own tree that broke a cell."),
     "verify": ("verify", "Judge a kernel that was built elsewhere."),
     "series": ("series", "Write the patch series that the templates render."),
+    "upstream": ("upstream", "Make a branch and mails of a series, and check what is missing."),
     "refresh": ("refresh", "Try every patch on a new kernel: where anchors moved."),
     "each-patch": ("each_patch", "Build every patch of a series on its own, with XIP and without."),
     "show": ("inspect", "Show the evidence and paths of a cell's last result."),

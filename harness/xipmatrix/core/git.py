@@ -155,18 +155,24 @@ class Repository:
         return done.output.strip() if done.ok else None
 
     def commit_tree(
-        self, tree: str, message: str, *, date: str, parents: tuple[str, ...] = ()
+        self,
+        tree: str,
+        message: str,
+        *,
+        date: str,
+        parents: tuple[str, ...] = (),
+        who: tuple[str, str] = IDENTITY,
     ) -> str:
-        """Commit `tree`; the same arguments give the same commit id everywhere."""
-        name, mail = IDENTITY
-        who = {
+        """Commit `tree` by `who`; the same arguments give the same commit id everywhere."""
+        name, mail = who
+        env = {
             f"GIT_{role}_{key}": value
             for role in ("AUTHOR", "COMMITTER")
             for key, value in (("NAME", name), ("EMAIL", mail), ("DATE", date))
         }
         words = [word for parent in parents for word in ("-p", parent)]
         return self.git(
-            "commit-tree", tree, *words, "-F", "-", env=who, input_bytes=message.encode()
+            "commit-tree", tree, *words, "-F", "-", env=env, input_bytes=message.encode()
         )
 
     def commit_changes(self, base: str, changes: Sequence[Change]) -> tuple[str, ...]:

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From a series that applies to what a maintainer expects in the inbox."""
+
+from .branch import Author, put_branch, rewritten
+from .checks import Check, check_all
+from .evidence import Results, tested
+from .mails import Cover, write_mails
+from .people import People, people_for
+
+__all__ = [
+    "Author",
+    "Check",
+    "Cover",
+    "People",
+    "Results",
+    "check_all",
+    "people_for",
+    "put_branch",
+    "rewritten",
+    "tested",
+    "write_mails",
+]

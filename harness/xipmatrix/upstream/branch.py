@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The commits as the user's own, on a new branch of the user's repository."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core import run
+from ..core.errors import InfrastructureError, UsageError
+from ..core.git import Repository
+from ..kernel.local import UserRepository
+
+
+@dataclass(frozen=True)
+class Author:
+    """Who sends the series."""
+
+    name: str
+    mail: str
+
+    def __str__(self) -> str:
+        return f"{self.name} <{self.mail}>"
+
+    @classmethod
+    def of(cls, user: UserRepository) -> Author:
+        """The identity that git has for this repository. Raises UsageError where it has none."""
+        values = []
+        for key in ("user.name", "user.email"):
+            done = user.git("config", "--get", key)
+            if not done.ok or not done.output.strip():
+                raise UsageError(
+                    f"git does not know your {key}",
+                    where=user.path,
+                    hint=f"git config --global {key} …",
+                )
+            values.append(done.output.strip())
+        return cls(*values)
+
+
+def rewritten(
+    repository: Repository,
+    base: str,
+    commits: Sequence[str],
+    author: Author,
+    date: str,
+    *,
+    signoff: bool,
+) -> tuple[str, ...]:
+    """`commits` again on `base`, by `author` at `date` (ISO 8601); their ids, oldest first.
+
+    A Signed-off-by is added only on the user's word, as the Developer's Certificate of Origin
+    is the user's to give (Documentation/process/submitting-patches.rst).
+    """
+    done: list[str] = []
+    for commit in commits:
+        message = repository.git("show", "-s", "--format=%B", commit)
+        if signoff:
+            message += f"\nSigned-off-by: {author}"
+        done.append(
+            repository.commit_tree(
+                repository.git("rev-parse", f"{commit}^{{tree}}"),
+                f"{message}\n",
+                date=date,
+                parents=(done[-1] if done else base,),
+                who=(author.name, author.mail),
+            )
+        )
+    return tuple(done)
+
+
+def put_branch(user: UserRepository, repository: Repository, base: str, tip: str, name: str) -> str:
+    """Make branch `name` of the user's repository point at `tip`; the command that undoes it.
+
+    Only objects and that one ref are written: no checkout, no index, no other ref, no
+    configuration. Raises UsageError where the branch is there, or its name is none.
+    """
+    ref = f"refs/heads/{name}"
+    if not user.git("check-ref-format", ref).ok:
+        raise UsageError(f"'{name}' is no name of a branch", where=user.path)
+    if user.commit(ref) is not None:
+        raise UsageError(
+            f"the branch '{name}' is there already",
+            where=user.path,
+            hint=f"git branch -D {name}, or choose another with --branch",
+        )
+    with tempfile.TemporaryDirectory(prefix="xipmatrix-pack-") as folder:
+        wanted = f"{tip}\n^{base}\n".encode()
+        packed = repository.git(
+            "pack-objects", "-q", "--revs", str(Path(folder) / "pack"), input_bytes=wanted
+        )
+        content = (Path(folder) / f"pack-{packed}.pack").read_bytes()
+        _write(user, "unpack-objects", "-q", input_bytes=content)
+    _write(user, "update-ref", "-m", "xipmatrix upstream", ref, tip, "0" * len(tip))
+    return f"git -C {user.path} branch -D {name}"
+
+
+def _write(user: UserRepository, *words: str, input_bytes: bytes | None = None) -> None:
+    done = run.run(["git", "-C", str(user.path), *words], input_bytes=input_bytes)
+    if not done.ok:
+        raise InfrastructureError(f"git {words[0]}: {done.output.strip()}", where=user.path)

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a series has to stand before it is sent: each check with its result and what to do."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core import run
+from ..core.git import Repository, hermetic
+from ..kernel import KernelTree
+from .evidence import Results, passed
+
+# Documentation/process/submitting-patches.rst: 15 or so, and a summary of 70 to 75 characters.
+MOST_PATCHES = 15
+MOST_SUBJECT = 75
+# What lists take without a moderator's help (Documentation/process/email-clients.rst is silent;
+# vger's limit).
+MOST_BYTES = 100 << 10
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: whether it holds, what it found, and what to do where it does not."""
+
+    name: str
+    holds: bool
+    found: str
+    todo: str = ""
+
+
+def check_all(
+    source: Path,
+    repository: Repository,
+    base: str,
+    below: str,
+    tip: str,
+    mails: Sequence[Path],
+    tested: Results,
+    also: Mapping[str, KernelTree],
+) -> list[Check]:
+    """All checks of the commits from `below` to `tip`; what they stand on begins at `base`.
+
+    `source` is a folder of the kernel at `tip`, `also` other trees to apply all of it to.
+    Raises InfrastructureError where a tool fails.
+    """
+    patches = [path for path in mails if "0000-" not in path.name]
+    return [
+        _checkpatch(source, patches),
+        _whitespace(repository, below, tip),
+        _subjects(patches),
+        _sizes(patches),
+        _tested(tested),
+        *(_applies(name, tree, repository, f"{base}..{tip}") for name, tree in also.items()),
+    ]
+
+
+def _checkpatch(source: Path, patches: Sequence[Path]) -> Check:
+    """``checkpatch.pl --strict``: errors, warnings and checks.
+
+    Left out is the warning for new files, whose MAINTAINERS entry is a patch of the series, and
+    that for a missing sign-off, which is the user's to give.
+    """
+    command = ["perl", "scripts/checkpatch.pl", "--strict", "--terse", "--no-summary"]
+    command += ["--no-signoff", "--ignore=FILE_PATH_CHANGES"]
+    said = run.run([*command, *patches], cwd=source).output.splitlines()
+    wrong = [line for line in said if re.search("(ERROR|WARNING|CHECK):", line)]
+    return Check(
+        "checkpatch --strict",
+        not wrong,
+        _listed(wrong) or f"{len(patches)} patches are clean",
+        "mend the template, or say in the cover letter why it is right",
+    )
+
+
+def _whitespace(repository: Repository, base: str, tip: str) -> Check:
+    done = repository.run("diff", "--check", base, tip)
+    lines = done.output.strip().splitlines()
+    return Check("white space", done.ok, _listed(lines) or "no error", "mend the template")
+
+
+def _subjects(patches: Sequence[Path]) -> Check:
+    long = []
+    for path in patches:
+        head = path.read_text().partition("\n\n")[0]
+        subject = re.search(r"^Subject: ((?:.*\n )*.*)", head, re.M)
+        text = re.sub(r"\n ", " ", subject[1]) if subject else ""
+        text = re.sub(r"^\[[^]]*\] ", "", text)
+        if len(text) > MOST_SUBJECT or ": " not in text:
+            long.append(f"{path.name}: {text}")
+    return Check(
+        "subjects",
+        not long,
+        _listed(long) or f"all name a subsystem and have at most {MOST_SUBJECT} characters",
+        "shorten them in series.yaml",
+    )
+
+
+def _sizes(patches: Sequence[Path]) -> Check:
+    wrong = [
+        f"{path.name}: {path.stat().st_size} bytes"
+        for path in patches
+        if path.stat().st_size > MOST_BYTES
+    ]
+    if len(patches) > MOST_PATCHES:
+        wrong.append(f"{len(patches)} patches, more than {MOST_PATCHES}")
+    largest = max(path.stat().st_size for path in patches)
+    return Check(
+        "size",
+        not wrong,
+        _listed(wrong) or f"{len(patches)} patches, the largest of {largest} bytes",
+        "split it",
+    )
+
+
+def _tested(found: Results) -> Check:
+    wrong = [f"{one.cell}: {one.verdict}" for one in found.failed]
+    holds = bool(found.results) and not wrong
+    some = f"{passed(found)} of {len(found.results)} cells pass" if found.results else ""
+    return Check(
+        "tested",
+        holds,
+        _listed(wrong) or some or "no result of exactly these patches on this kernel is stored",
+        "xipmatrix build --kernel … with the same tree, then again",
+    )
+
+
+def _applies(name: str, tree: KernelTree, repository: Repository, commits: str) -> Check:
+    """``git am`` on another tree, of which only the files that are touched are checked out."""
+    env = {
+        **hermetic(),
+        "GIT_COMMITTER_NAME": "xipmatrix",
+        "GIT_COMMITTER_EMAIL": "xipmatrix@localhost",
+    }
+    touched = repository.git("log", "--format=", "--name-only", commits).split("\n")
+    with tempfile.TemporaryDirectory(prefix="xipmatrix-am-") as folder:
+        box, clone = Path(folder) / "mbox", Path(folder) / "linux"
+        box.write_bytes(repository.raw("format-patch", "--stdout", commits))
+        run.run(["git", "init", "-q", str(clone)], env=env, check=True)
+        # Not a clone: one of a repository without history has no commit to check out.
+        (clone / ".git/objects/info/alternates").write_text(f"{tree.git_dir / 'objects'}\n")
+        git = ["git", "-C", str(clone)]
+        only = ["sparse-checkout", "set", "--no-cone", *sorted(set(touched))]
+        run.run([*git, *only], env=env, check=True)
+        run.run([*git, "checkout", "-q", "--detach", tree.commit], env=env, check=True)
+        done = run.run([*git, "am", "-q", str(box)], env=env)
+    wrong = [one for one in done.output.splitlines() if one.startswith(("error", "Patch failed"))]
+    return Check(
+        f"git am on {name}",
+        done.ok,
+        _listed(wrong) or ("applies" if done.ok else done.output.strip()),
+        "xipmatrix refresh --kernel … says which anchors moved",
+    )
+
+
+def _listed(lines: Sequence[str], most: int = 10) -> str:
+    more = [f"and {len(lines) - most} more"] if len(lines) > most else []
+    return "\n".join([*lines[:most], *more])

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the store knows of a series: the last result of each cell that was built with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..core.evidence import Verdict
+from ..store import Store
+from ..store.index import Past
+
+
+@dataclass(frozen=True)
+class Results:
+    """The last result of each cell with exactly these patches, by name of the cell."""
+
+    results: tuple[Past, ...]
+
+    @property
+    def failed(self) -> tuple[Past, ...]:
+        """Those that are not as expected."""
+        return tuple(one for one in self.results if not one.as_expected)
+
+    def text(self) -> str:
+        """A table for a mail: what ran, on what, and what it measured."""
+        if not self.results:
+            return "No result of these patches is in the store.\n"
+        rows = [("cell", "verdict", "image", "static RAM", "free RAM")]
+        for one in self.results:
+            figures = one.figures
+            rows.append(
+                (
+                    one.cell,
+                    str(one.verdict),
+                    _size(figures.get("image_bytes"), 1),
+                    _size(figures.get("ram_bytes"), 1),
+                    _size(figures.get("mem_available_kb"), 1024),
+                )
+            )
+        widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+        lines = [
+            "  ".join(
+                text.ljust(width) if at < 2 else text.rjust(width)
+                for at, (text, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in rows
+        ]
+        tools = {
+            f"{key}: {one.versions[key]}"
+            for one in self.results
+            for key in ("compiler", "qemu")
+            if key in one.versions
+        }
+        return "\n".join([*lines, "", *sorted(tools)]) + "\n"
+
+
+def _size(value: float | None, unit: int) -> str:
+    return "-" if value is None else f"{value * unit / 1024:.0f} K"
+
+
+def tested(store: Store, series: Mapping[str, str]) -> Results:
+    """What is stored of cells whose kernel had the patches of `series`: architecture → hash."""
+    last: dict[str, Past] = {}
+    for one in store.past():  # the newest first
+        patches = series.get(one.cell.split("/")[1])
+        if patches is not None and one.versions.get("series") == patches and one.measured:
+            last.setdefault(one.cell, one)
+    return Results(tuple(last[name] for name in sorted(last)))
+
+
+def passed(found: Results) -> int:
+    """How many passed."""
+    return sum(one.verdict is Verdict.PASS for one in found.results)

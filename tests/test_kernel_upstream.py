@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A series as a branch and mails, from a user's repository with a real kernel."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import TEMPLATES
+from xipmatrix.core.evidence import Verdict
+from xipmatrix.core.files import cache_dir
+from xipmatrix.core.git import Change, Repository
+from xipmatrix.kernel import KernelTree, checkout
+from xipmatrix.series.engine import apply_all, sources
+from xipmatrix.store.index import Past
+from xipmatrix.upstream import Check, Results, check_all
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.fixture(scope="module")
+def user(linux: KernelTree, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with Linux 7.3 on `master`, and `moved`, where an anchor is another."""
+    tree = tmp_path_factory.mktemp("user") / "linux"
+    subprocess.run(["git", "init", "-q", "-b", "master", tree], check=True)
+    (tree / ".git/objects/info/alternates").write_text(f"{linux.git_dir}/objects\n")
+    ours = Repository(tree / ".git")
+    path = "arch/arm/mm/idmap.c"
+    text = (ours.text(f"{linux.commit}:{path}") or "").replace("(text_start)", "(text_begin)")
+    files = {path: ("100644", text)}
+    (moved,) = ours.commit_changes(
+        linux.commit, [Change("ARM: Rename it\n", "2026-01-01T00:00:00Z", files)]
+    )
+    ours.git("update-ref", "refs/heads/master", linux.commit)
+    ours.git("update-ref", "refs/heads/moved", moved)
+    for key, value in (("name", "A Developer"), ("email", "dev@example.com")):
+        subprocess.run(["git", "-C", tree, "config", f"user.{key}", value], check=True)
+    return tree
+
+
+def git(tree: Path, *words: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(tree), *words], check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+def upstream(*words: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "xipmatrix", "upstream", *words]
+    environment = {**os.environ, **(env or {})}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def test_a_branch_and_mails(user: Path, linux: KernelTree, tmp_path: Path) -> None:
+    before = git(user, "for-each-ref"), (user / ".git/config").read_bytes()
+    state = {"XIPMATRIX_STATE": str(tmp_path / "state")}
+    words = ["arm", "--kernel", f"{user}@master", "--signoff", "-o", str(tmp_path / "mails")]
+    words += ["--also", f"{user}@moved", "--also", f"{user}@master"]
+    done = upstream(*words, env=state)
+
+    # What is missing is said, and what to do about it; nothing is stored in this state.
+    assert done.returncode == 1, done.stdout + done.stderr
+    said = done.stdout
+    assert "holds  checkpatch --strict: 5 patches are clean" in said
+    assert "FAILS  tested: no result of exactly these patches" in said
+    assert f"holds  git am on {user}@master: applies" in said
+    failed = said[said.index(f"FAILS  git am on {user}@moved") :]
+    assert "arch/arm/mm/idmap.c" in failed and "to do: xipmatrix refresh" in failed
+
+    # One branch more, by the user, and nothing else.
+    refs = [line for line in git(user, "for-each-ref").splitlines() if "xip/arm" not in line]
+    assert ("\n".join(refs), (user / ".git/config").read_bytes()) == before
+    assert not (user / ".git/index").exists() and not (user / ".git/FETCH_HEAD").exists()
+    tip = apply_all(sources(TEMPLATES), linux)["arm"].tip
+    mine = Repository(linux.git_dir).git("rev-parse", f"{tip}^{{tree}}")
+    assert git(user, "rev-parse", "xip/arm^{tree}") == mine
+    people = set(git(user, "log", "--format=%an <%ae> %cn", "master..xip/arm").splitlines())
+    assert people == {"A Developer <dev@example.com> A Developer"}
+    signed = git(user, "log", "--format=%(trailers:key=Signed-off-by)", "-1", "xip/arm")
+    assert signed == "Signed-off-by: A Developer <dev@example.com>"
+
+    # The mails: a thread, each with whom it goes to.
+    mails = sorted((tmp_path / "mails").iterdir())
+    assert len(mails) == 6
+    letter = mails[0].read_text()
+    assert "Subject: [PATCH 0/5] arm: mend XIP kernels" in letter
+    assert "From: A Developer <dev@example.com>" in letter
+    assert f"base-commit: {linux.commit}" in letter
+    assert letter.count("prerequisite-patch-id: ") == 12
+    assert "generated-content.rst" in letter and "***" not in letter
+    identity = next(line for line in letter.splitlines() if line.startswith("Message-Id: "))
+    for mail in mails[1:]:
+        head = mail.read_text().partition("\n\n")[0]
+        assert f"In-Reply-To: {identity.partition(' ')[2]}" in head
+        assert "Russell King" in head and "linux-arm-kernel@lists.infradead.org" in head
+    # Whoever is asked for one patch gets the cover letter.
+    assert "Jonathan Corbet" in letter.partition("\n\n")[0]
+
+    # The branch is there: it is not overwritten.
+    again = upstream(*words, env=state)
+    assert again.returncode == 2
+    assert "the branch 'xip/arm' is there already" in again.stderr
+    assert "git branch -D xip/arm" in again.stderr
+    git(user, "branch", "-D", "xip/arm")
+
+
+def test_a_series_that_does_not_apply(user: Path, tmp_path: Path) -> None:
+    done = upstream("arm", "--kernel", f"{user}@moved", "-o", str(tmp_path / "mails"))
+    assert done.returncode == 1
+    assert "arm: needs work" in done.stdout and "arch/arm/mm/idmap.c" in done.stdout
+    assert not (tmp_path / "mails").exists()
+    assert "xip/" not in git(user, "for-each-ref")
+
+
+def test_nobody_is_made_up(user: Path, tmp_path: Path) -> None:
+    """Without an identity there is no series, and without --signoff no sign-off."""
+    config = (user / ".git/config").read_text()
+    place = str(tmp_path / "mails")
+    git(user, "config", "--unset", "user.email")
+    nobody = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
+    done = upstream("generic", "--kernel", f"{user}@master", "-o", place, env=nobody)
+    (user / ".git/config").write_text(config)
+    assert done.returncode == 2
+    assert "git does not know your user.email" in done.stderr
+
+    branch = ["--branch", "mine/xip"]
+    upstream("generic", "--kernel", f"{user}@master", "--version", "2", "-o", place, *branch)
+    assert "Signed-off-by" not in git(user, "log", "--format=%B", "master..mine/xip")
+    assert (tmp_path / "mails/v2-0000-cover-letter.patch").is_file()
+    git(user, "branch", "-D", "mine/xip")
+
+
+def test_each_check_can_fail(linux: KernelTree, tmp_path: Path) -> None:
+    repository = Repository(linux.git_dir)
+    path = "arch/arm/mm/idmap.c"
+    bad = (repository.text(f"{linux.commit}:{path}") or "") + "int  xip_test ;   \n"
+    subject = "A subject that names no subsystem and that goes on for more than it may"
+    (tip,) = repository.commit_changes(
+        linux.commit,
+        [Change(f"{subject}\n\nWhy.\n", "2026-01-01T00:00:00Z", {path: ("100644", bad)})],
+    )
+    mail = tmp_path / "0001-bad.patch"
+    mail.write_bytes(repository.raw("format-patch", "--stdout", f"{linux.commit}..{tip}"))
+    mail.write_text(mail.read_text() + "#" * (100 << 10))
+    source = checkout(linux.git_dir, linux.commit, cache_dir(), print)
+    wrong = Past(
+        run="r",
+        began="b",
+        cell="7.3/arm/virt/tiny/gcc",
+        verdict=Verdict.BOOT_PANIC,
+        as_expected=False,
+        known=False,
+        reason="",
+        seconds=1.0,
+        figures={},
+        versions={},
+    )
+    found: dict[str, Check] = {}
+    for tested in (Results((wrong,)), Results(())):
+        checks = check_all(source, repository, linux.commit, linux.commit, tip, [mail], tested, {})
+        found |= {one.name: one for one in checks}
+        assert [one.name for one in checks if one.holds] == []
+        assert all(one.todo for one in checks)
+    assert "space prohibited" in found["checkpatch --strict"].found
+    assert "trailing whitespace" in found["white space"].found
+    assert subject in found["subjects"].found
+    assert str(mail.stat().st_size) in found["size"].found
