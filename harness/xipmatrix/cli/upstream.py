@@ -67,7 +67,7 @@ def upstream_command(
     from ..core.files import cache_dir, state_dir
     from ..core.git import Repository
     from ..kernel import checkout, obtain
-    from ..kernel.argument import from_argument
+    from ..kernel.argument import from_argument, split_argument
     from ..kernel.local import find_repository
     from ..matrix.load import unknown
     from ..report.terminal import make_console
@@ -76,6 +76,7 @@ def upstream_command(
     from ..upstream import (
         Author,
         check_all,
+        new_branch,
         people_for,
         put_branch,
         rewritten,
@@ -86,11 +87,13 @@ def upstream_command(
     found = sources(templates_dir())
     if name not in found:
         raise unknown("series", name, found, templates_dir())
-    path, _, ref = kernel.partition("@")
-    user = find_repository(Path(path).expanduser().resolve())
+    path, ref = split_argument(kernel)
+    user = find_repository(path.resolve()) if path.is_dir() else None
     if user is None:
         raise UsageError("this is no git repository: a branch needs one", where=path)
     author = Author.of(user)
+    branch = branch or f"xip/{name}" + (f"-v{version}" if version > 1 else "")
+    new_branch(user, branch)
 
     def say(text: str) -> None:
         click.echo(text, err=True)
@@ -111,7 +114,6 @@ def upstream_command(
     ours = rewritten(repository, tree.commit, commits, author, date, signoff=signoff)
     below = [tree.commit, *ours][len(commits) - len(states[name].commits)]
     tip = ours[-1]
-    branch = branch or f"xip/{name}" + (f"-v{version}" if version > 1 else "")
     source = checkout(tree.git_dir, tip, cache_dir(), say)
     stood_on = apply_all(found, tree) if name == GENERIC else states
     tested = _tested(open_store(say), loaded, repository, tree.commit, stood_on)

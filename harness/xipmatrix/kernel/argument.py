@@ -27,7 +27,7 @@ def from_argument(text: str, taken: Container[str] = ()) -> tuple[str, Kernel]:
         url, ref = (text[:at], text[at + 1 :]) if at > 0 and rest else (text, "HEAD")
         stem = Path(url).name.removesuffix(".git")
         return _named(f"{stem}@{ref}", taken, text, Provider(git=Git(url=url, ref=ref)))
-    path, chosen = _split(text)
+    path, chosen = split_argument(text)
     if not path.is_dir():
         hint = "unpack it, or name it in matrix.yaml as a tarball" if path.is_file() else ""
         raise UsageError(
@@ -52,7 +52,7 @@ def from_argument(text: str, taken: Container[str] = ()) -> tuple[str, Kernel]:
     return _named(f"{path.name.removesuffix('.git')}@{chosen}", taken, text, Provider(git=git))
 
 
-def _split(text: str) -> tuple[Path, str | None]:
+def split_argument(text: str) -> tuple[Path, str | None]:
     """PATH and REF; a path or a ref may itself hold an @."""
     whole = Path(text).expanduser()
     if whole.exists() or "@" not in text:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """From a series that applies to what a maintainer expects in the inbox."""
 
-from .branch import Author, put_branch, rewritten
+from .branch import Author, new_branch, put_branch, rewritten
 from .checks import Check, check_all
 from .evidence import Results, tested
 from .mails import Cover, write_mails
@@ -14,6 +14,7 @@ __all__ = [
     "People",
     "Results",
     "check_all",
+    "new_branch",
     "people_for",
     "put_branch",
     "rewritten",

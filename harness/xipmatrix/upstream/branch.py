@@ -71,12 +71,8 @@ def rewritten(
     return tuple(done)
 
 
-def put_branch(user: UserRepository, repository: Repository, base: str, tip: str, name: str) -> str:
-    """Make branch `name` of the user's repository point at `tip`; the command that undoes it.
-
-    Only objects and that one ref are written: no checkout, no index, no other ref, no
-    configuration. Raises UsageError where the branch is there, or its name is none.
-    """
+def new_branch(user: UserRepository, name: str) -> str:
+    """The ref of branch `name`. Raises UsageError where it is there, or its name is none."""
     ref = f"refs/heads/{name}"
     if not user.git("check-ref-format", ref).ok:
         raise UsageError(f"'{name}' is no name of a branch", where=user.path)
@@ -86,6 +82,16 @@ def put_branch(user: UserRepository, repository: Repository, base: str, tip: str
             where=user.path,
             hint=f"git branch -D {name}, or choose another with --branch",
         )
+    return ref
+
+
+def put_branch(user: UserRepository, repository: Repository, base: str, tip: str, name: str) -> str:
+    """Make branch `name` of the user's repository point at `tip`; the command that undoes it.
+
+    Only objects and that one ref are written: no checkout, no index, no other ref, no
+    configuration. Raises what new_branch() raises.
+    """
+    ref = new_branch(user, name)
     with tempfile.TemporaryDirectory(prefix="xipmatrix-pack-") as folder:
         wanted = f"{tip}\n^{base}\n".encode()
         packed = repository.git(
