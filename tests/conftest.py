@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from xipmatrix.build import toolchain
 from xipmatrix.build.compile import NORMAL_IMAGE, Built
-from xipmatrix.core.files import cache_dir, project_dir
+from xipmatrix.core.files import cache_dir, project_dir, remove
 from xipmatrix.kernel import KernelTree, obtain
 from xipmatrix.matrix.load import LoadedMatrix, Wanted, load_matrix
 from xipmatrix.matrix.model import Cell
@@ -73,6 +73,25 @@ def loaded() -> LoadedMatrix:
 def linux(loaded: LoadedMatrix) -> KernelTree:
     """Linux 7.3."""
     return obtain("7.3", loaded.kernels["7.3"], cache_dir(), print)
+
+
+@pytest.fixture(scope="module")
+def own_cache(
+    linux: KernelTree, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
+    """An environment with a cache of its own, which has the kernels that are there already.
+
+    The repositories that it gets of a user's go with it. Source folders are the user's cache's:
+    their names are those of commits, and 90,000 files are not quickly removed.
+    """
+    folder = tmp_path_factory.mktemp("cache")
+    (folder / "kernels").mkdir()
+    (cache_dir() / "sources").mkdir(exist_ok=True)
+    (folder / "sources").symlink_to(cache_dir() / "sources")
+    for path in (cache_dir() / "kernels").iterdir():
+        (folder / "kernels" / path.name).symlink_to(path)
+    yield {"XIPMATRIX_CACHE": str(folder), "XIPMATRIX_STATE": str(folder / "state")}
+    remove(folder)
 
 
 @pytest.fixture(scope="session")

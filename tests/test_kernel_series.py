@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -176,7 +177,9 @@ def test_every_maintainer_gets_the_new_files(linux: KernelTree) -> None:
     assert "linux-riscv@lists.infradead.org" in done.stdout
 
 
-def test_a_new_kernel_is_surveyed(linux: KernelTree, tmp_path: Path) -> None:
+def test_a_new_kernel_is_surveyed(
+    linux: KernelTree, own_cache: dict[str, str], tmp_path: Path
+) -> None:
     """A user's repository with a commit on top that renames, doubles and mends what anchors say."""
     tree = tmp_path / "linux"
     subprocess.run(["git", "init", "-q", tree], check=True)
@@ -203,7 +206,8 @@ def test_a_new_kernel_is_surveyed(linux: KernelTree, tmp_path: Path) -> None:
     ours.git("update-ref", "refs/heads/next", commit)
 
     command = [sys.executable, "-m", "xipmatrix", "refresh", "--kernel", f"{tree}@next"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    env = {**os.environ, **own_cache}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     assert done.returncode == 1, done.stdout + done.stderr
     rows = {line[:11]: line.split()[-2:] for line in done.stdout.split("\n\n")[0].splitlines()}
     assert rows["generic   1"] == ["already", "there"]

@@ -49,18 +49,19 @@ def git(tree: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
-def upstream(*words: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def upstream(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "xipmatrix", "upstream", *words]
-    environment = {**os.environ, **(env or {})}
+    environment = {**os.environ, **env}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
-def test_a_branch_and_mails(user: Path, linux: KernelTree, tmp_path: Path) -> None:
+def test_a_branch_and_mails(
+    user: Path, linux: KernelTree, own_cache: dict[str, str], tmp_path: Path
+) -> None:
     before = git(user, "for-each-ref"), (user / ".git/config").read_bytes()
-    state = {"XIPMATRIX_STATE": str(tmp_path / "state")}
     words = ["arm", "--kernel", f"{user}@master", "--signoff", "-o", str(tmp_path / "mails")]
     words += ["--also", f"{user}@moved", "--also", f"{user}@master"]
-    done = upstream(*words, env=state)
+    done = upstream(own_cache, *words)
 
     # What is missing is said, and what to do about it; nothing is stored in this state.
     assert done.returncode == 1, done.stdout + done.stderr
@@ -101,34 +102,38 @@ def test_a_branch_and_mails(user: Path, linux: KernelTree, tmp_path: Path) -> No
     assert "Jonathan Corbet" in letter.partition("\n\n")[0]
 
     # The branch is there: it is not overwritten.
-    again = upstream(*words, env=state)
+    again = upstream(own_cache, *words)
     assert again.returncode == 2
     assert "the branch 'xip/arm' is there already" in again.stderr
     assert "git branch -D xip/arm" in again.stderr
     git(user, "branch", "-D", "xip/arm")
 
 
-def test_a_series_that_does_not_apply(user: Path, tmp_path: Path) -> None:
-    done = upstream("arm", "--kernel", f"{user}@moved", "-o", str(tmp_path / "mails"))
+def test_a_series_that_does_not_apply(
+    user: Path, own_cache: dict[str, str], tmp_path: Path
+) -> None:
+    done = upstream(own_cache, "arm", "--kernel", f"{user}@moved", "-o", str(tmp_path / "mails"))
     assert done.returncode == 1
     assert "arm: needs work" in done.stdout and "arch/arm/mm/idmap.c" in done.stdout
     assert not (tmp_path / "mails").exists()
     assert "xip/" not in git(user, "for-each-ref")
 
 
-def test_nobody_is_made_up(user: Path, tmp_path: Path) -> None:
+def test_nobody_is_made_up(user: Path, own_cache: dict[str, str], tmp_path: Path) -> None:
     """Without an identity there is no series, and without --signoff no sign-off."""
     config = (user / ".git/config").read_text()
     place = str(tmp_path / "mails")
     git(user, "config", "--unset", "user.email")
     nobody = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null"}
-    done = upstream("generic", "--kernel", f"{user}@master", "-o", place, env=nobody)
+    done = upstream({**own_cache, **nobody}, "generic", "--kernel", f"{user}@master", "-o", place)
     (user / ".git/config").write_text(config)
     assert done.returncode == 2
     assert "git does not know your user.email" in done.stderr
 
     branch = ["--branch", "mine/xip"]
-    upstream("generic", "--kernel", f"{user}@master", "--version", "2", "-o", place, *branch)
+    upstream(
+        own_cache, "generic", "--kernel", f"{user}@master", "--version", "2", "-o", place, *branch
+    )
     assert "Signed-off-by" not in git(user, "log", "--format=%B", "master..mine/xip")
     assert (tmp_path / "mails/v2-0000-cover-letter.patch").is_file()
     git(user, "branch", "-D", "mine/xip")

@@ -114,7 +114,8 @@ def upstream_command(
     ours = rewritten(repository, tree.commit, commits, author, date, signoff=signoff)
     below = [tree.commit, *ours][len(commits) - len(states[name].commits)]
     tip = ours[-1]
-    source = checkout(tree.git_dir, tip, cache_dir(), say)
+    # The same files as at `tip`, which is another commit each time.
+    source = checkout(tree.git_dir, states[name].tip, cache_dir(), say)
     stood_on = apply_all(found, tree) if name == GENERIC else states
     tested = _tested(open_store(say), loaded, repository, tree.commit, stood_on)
     place = output or state_dir() / "upstream" / branch.replace("/", "-")
