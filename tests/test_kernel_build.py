@@ -85,7 +85,7 @@ def test_smoke_passes_and_a_second_run_does_nothing_again(
     [
         # XIP_KERNEL excludes it, since our series: before, it was the other way round.
         ("CONFIG_ARM_PATCH_IDIV=y", "CONFIG_ARM_PATCH_IDIV", "depends on !XIP_KERNEL"),
-        ("CONFIG_ARM_LPAE=y", "CONFIG_XIP_KERNEL", "depends on HAVE_XIP_KERNEL"),
+        ("CONFIG_ARCH_MULTIPLATFORM=y", "CONFIG_XIP_KERNEL", "depends on HAVE_XIP_KERNEL"),
     ],
 )
 def test_xip_dropped_by_kconfig_is_config_dropped_with_the_culprit(
