@@ -6,7 +6,11 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+
+from xipmatrix.core.git import Change, Repository
+from xipmatrix.kernel import KernelTree
 
 HERMETIC = {
     "GIT_CONFIG_GLOBAL": os.devnull,
@@ -93,3 +97,21 @@ def fingerprint(folder: Path) -> dict[str, tuple[int, int, bytes]]:
             data = path.read_bytes() if path.is_file() else b""
         found[str(path.relative_to(folder))] = (stat.st_mode, stat.st_mtime_ns, data)
     return found
+
+
+def with_branch(
+    folder: Path, linux: KernelTree, branch: str, edits: Mapping[str, tuple[str, str]]
+) -> Repository:
+    """A user's repository that borrows Linux: on `branch` one commit more, which replaces in each
+    file what stands there once."""
+    subprocess.run(["git", "init", "-q", "-b", "master", folder], check=True)
+    (folder / ".git/objects/info/alternates").write_text(f"{linux.git_dir}/objects\n")
+    ours = Repository(folder / ".git")
+    files = {}
+    for path, (old, new) in edits.items():
+        text = ours.text(f"{linux.commit}:{path}") or ""
+        assert text.count(old) == 1, path
+        files[path] = ("100644", text.replace(old, new))
+    change = Change("Rename it\n", "2026-01-01T00:00:00Z", files)
+    ours.git("update-ref", f"refs/heads/{branch}", *ours.commit_changes(linux.commit, [change]))
+    return ours

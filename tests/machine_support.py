@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from xipmatrix.machine.result import BootResult, End
 from xipmatrix.matrix.model import Arch, Board, Cell, Config, Kernel
 
 ARCH: dict[str, Any] = {
@@ -56,3 +58,22 @@ def make_cell(
         board_spec=Board.model_validate({**BOARD, **(board or {})}),
         config_spec=Config.model_validate({"base": "allnoconfig", "workload": workload}),
     )
+
+
+def boot_result(console: Path, **changes: Any) -> BootResult:
+    """A boot that ended well and was not looked at, with some of it replaced."""
+    good: dict[str, Any] = {
+        "end": End.POWEROFF,
+        "seconds": 1.0,
+        "console": console,
+        "counts": None,
+        "memories": (),
+        "challenge": "0",
+        "command": ("qemu-system-arm",),
+        "qemu_version": "7.2",
+        "flash_sha256": "same",
+        "flash_sha256_after": "same",
+        "silence_limit": 60,
+        "total_limit": 300,
+    }
+    return BootResult(**{**good, **changes})

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT, TEMPLATES
+from kernel_trees import with_branch
 from xipmatrix.core.files import cache_dir
-from xipmatrix.core.git import Change, Repository
+from xipmatrix.core.git import Repository
 from xipmatrix.kernel import KernelTree, checkout, obtain
 from xipmatrix.matrix.load import LoadedMatrix
 from xipmatrix.series.engine import GENERIC, Applied, State, apply_all, sources
@@ -182,28 +183,17 @@ def test_a_new_kernel_is_surveyed(
 ) -> None:
     """A user's repository with a commit on top that renames, doubles and mends what anchors say."""
     tree = tmp_path / "linux"
-    subprocess.run(["git", "init", "-q", tree], check=True)
-    (tree / ".git/objects/info/alternates").write_text(f"{linux.git_dir}/objects\n")
-    ours = Repository(tree / ".git")
-
-    def changed(path: str, old: str, new: str) -> tuple[str, str]:
-        text = ours.text(f"{linux.commit}:{path}") or ""
-        assert text.count(old) == 1
-        return "100644", text.replace(old, new)
-
-    setup, queue = "arch/riscv/kernel/setup.c", "obj-$(CONFIG_WATCH_QUEUE) += watch_queue.o\n"
+    queue = "obj-$(CONFIG_WATCH_QUEUE) += watch_queue.o\n"
     page = "const uint8_t empty_zero_page[PAGE_SIZE] __aligned(PAGE_SIZE);"
-    files = {
-        setup: changed(
-            setup, "kimage_res.start = code_res.start;", "image.start = code_res.start;"
+    edits = {
+        "arch/riscv/kernel/setup.c": (
+            "kimage_res.start = code_res.start;",
+            "image.start = code_res.start;",
         ),
-        "kernel/Makefile": changed("kernel/Makefile", queue, queue + queue),
-        "mm/mm_init.c": changed("mm/mm_init.c", page, page.replace("const ", "")),
+        "kernel/Makefile": (queue, queue + queue),
+        "mm/mm_init.c": (page, page.replace("const ", "")),
     }
-    (commit,) = ours.commit_changes(
-        linux.commit, [Change("mm: Rename it\n", "2026-01-01T00:00:00Z", files)]
-    )
-    ours.git("update-ref", "refs/heads/next", commit)
+    with_branch(tree, linux, "next", edits)
 
     command = [sys.executable, "-m", "xipmatrix", "refresh", "--kernel", f"{tree}@next"]
     env = {**os.environ, **own_cache}

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from conftest import TEMPLATES
+from kernel_trees import with_branch
 from xipmatrix.core.evidence import Verdict
 from xipmatrix.core.files import cache_dir
 from xipmatrix.core.git import Change, Repository
@@ -26,17 +27,9 @@ pytestmark = pytest.mark.kernel
 def user(linux: KernelTree, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with Linux 7.3 on `master`, and `moved`, where an anchor is another."""
     tree = tmp_path_factory.mktemp("user") / "linux"
-    subprocess.run(["git", "init", "-q", "-b", "master", tree], check=True)
-    (tree / ".git/objects/info/alternates").write_text(f"{linux.git_dir}/objects\n")
-    ours = Repository(tree / ".git")
-    path = "arch/arm/mm/idmap.c"
-    text = (ours.text(f"{linux.commit}:{path}") or "").replace("(text_start)", "(text_begin)")
-    files = {path: ("100644", text)}
-    (moved,) = ours.commit_changes(
-        linux.commit, [Change("ARM: Rename it\n", "2026-01-01T00:00:00Z", files)]
-    )
+    edits = {"arch/arm/mm/idmap.c": ("virt_to_idmap(text_start)", "virt_to_idmap(text_begin)")}
+    ours = with_branch(tree, linux, "moved", edits)
     ours.git("update-ref", "refs/heads/master", linux.commit)
-    ours.git("update-ref", "refs/heads/moved", moved)
     for key, value in (("name", "A Developer"), ("email", "dev@example.com")):
         subprocess.run(["git", "-C", tree, "config", f"user.{key}", value], check=True)
     return tree

@@ -3,20 +3,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from machine_support import ARCH, BOARD, make_cell
+from machine_support import ARCH, BOARD, boot_result, make_cell
 from xipmatrix.core.errors import InfrastructureError
 from xipmatrix.core.evidence import Evidence, Verdict
 from xipmatrix.core.files import cache_dir
 from xipmatrix.machine import qemu, residency
 from xipmatrix.machine.residency import Run, Where
-from xipmatrix.machine.result import BootResult, End, Memory
+from xipmatrix.machine.result import Memory
 from xipmatrix.machine.userland import Program
 from xipmatrix.matrix.model import Arch, Board
 from xipmatrix.verdict import flash
@@ -113,21 +112,7 @@ def stores(folder: Path, text: str | None) -> Evidence:
     path = folder / "stores.txt"
     if text is not None:
         path.write_text(text)
-    seen = BootResult(
-        end=End.POWEROFF,
-        seconds=1.0,
-        console=folder / "console.log",
-        counts=None,
-        memories=MEMORIES,
-        challenge="",
-        command=(),
-        qemu_version="7.2",
-        flash_sha256="same",
-        flash_sha256_after="same",
-        silence_limit=60,
-        total_limit=300,
-    )
-    seen = dataclasses.replace(seen, rom_stores=path if text is not None else None)
+    seen = boot_result(folder / "console.log", rom_stores=path if text is not None else None)
     return flash.evidence(CELL.board_spec, seen)[0]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from machine_support import make_cell
+from machine_support import boot_result, make_cell
 from xipmatrix.core.evidence import Evidence, Verdict
 from xipmatrix.machine import protocol
 from xipmatrix.machine.result import BootResult, End, Memory, Moment, Sample
@@ -44,22 +44,16 @@ def boot(
     if counts is not None:
         (folder / "counts.txt").write_text("xipmatrix-residency 2 arm\n" + counts)
     (folder / "trace.log").write_text("pflash_reset virt.flash0: reset\n")
-    good = BootResult(
-        end=End.POWEROFF,
-        seconds=1.0,
-        console=folder / "console.log",
-        counts=folder / "counts.txt" if counts is not None else None,
-        memories=(Memory("flash", 0, 1 << 20, FLASH), Memory("ram", 0x40000000, 64 << 20, RAM)),
-        challenge="0123456789abcdef",
-        command=("qemu-system-arm",),
-        qemu_version="7.2",
-        flash_sha256="same",
-        flash_sha256_after="same",
-        silence_limit=60,
-        total_limit=300,
-        flash_trace=folder / "trace.log",
-    )
-    return dataclasses.replace(good, **changes)
+    good: dict[str, Any] = {
+        "counts": folder / "counts.txt" if counts is not None else None,
+        "memories": (
+            Memory("flash", 0, 1 << 20, FLASH),
+            Memory("ram", 0x40000000, 64 << 20, RAM),
+        ),
+        "challenge": "0123456789abcdef",
+        "flash_trace": folder / "trace.log",
+    }
+    return boot_result(folder / "console.log", **{**good, **changes})
 
 
 @pytest.mark.parametrize(

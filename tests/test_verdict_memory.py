@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from machine_support import boot_result
 from memory_support import RAM_BASE, RAM_SIZE, TEXT, Made, make_vmlinux, memory_cell
 from xipmatrix.core.evidence import Evidence, Verdict
 from xipmatrix.machine import ramscan
 from xipmatrix.machine.protocol import Userspace
-from xipmatrix.machine.result import BootResult, End, Moment
+from xipmatrix.machine.result import Moment
 from xipmatrix.verdict import memory
 
 TABLES = {"page_tables": {"view": "info-mem"}}
@@ -26,24 +27,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return make_vmlinux(tmp_path_factory.mktemp("vmlinux"))
 
 
-def boot(console: Path, *moments: Moment) -> BootResult:
-    return BootResult(
-        end=End.POWEROFF,
-        seconds=1.0,
-        console=console,
-        counts=None,
-        memories=(),
-        challenge="0",
-        command=(),
-        qemu_version="7.2",
-        flash_sha256="",
-        flash_sha256_after="",
-        silence_limit=60,
-        total_limit=300,
-        moments=moments,
-    )
-
-
 def evidence(
     made: Made,
     folder: Path,
@@ -55,7 +38,7 @@ def evidence(
     """The evidence of a boot that came to `userspace` alone."""
     dump = folder / "ram.bin"
     dump.write_bytes(made.good_ram() if ram is None else ram)
-    seen = boot(folder / "console", Moment("userspace", dump, tables))
+    seen = boot_result(folder / "console", moments=(Moment("userspace", dump, tables),))
     cell = memory_cell(board, TABLES if arch is None else arch)
     found = memory.evidence(cell, seen, made.path, Userspace(started=True))
     return {one.name: one for one in found}
@@ -171,7 +154,7 @@ def test_an_architecture_without_a_view(made: Made, tmp_path: Path) -> None:
 
 
 def test_a_moment_that_never_came(made: Made, tmp_path: Path) -> None:
-    cell, seen = memory_cell(), boot(tmp_path / "console")
+    cell, seen = memory_cell(), boot_result(tmp_path / "console")
     assert memory.evidence(cell, seen, made.path, Userspace()) == []
     assert memory.evidence(cell, seen, made.path, Userspace(started=True)) == []
     said = Userspace(started=True, done=True, held=["userspace"])
@@ -184,14 +167,14 @@ def test_a_moment_that_never_came(made: Made, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dump", [None, Path("/nowhere/ram.bin")])
 def test_a_dump_that_is_missing(dump: Path | None, made: Made, tmp_path: Path) -> None:
-    seen = boot(tmp_path / "console", Moment("userspace", dump))
+    seen = boot_result(tmp_path / "console", moments=(Moment("userspace", dump),))
     (one,) = memory.evidence(memory_cell(), seen, made.path, Userspace(started=True))
     assert (one.holds, one.breaks) == (False, Verdict.INFRASTRUCTURE)
 
 
 def test_a_vmlinux_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "vmlinux").write_text("no ELF file")
-    seen = boot(tmp_path / "console", Moment("userspace", None))
+    seen = boot_result(tmp_path / "console", moments=(Moment("userspace", None),))
     (one,) = memory.evidence(memory_cell(), seen, tmp_path / "vmlinux", Userspace())
     assert (one.holds, one.breaks) == (False, Verdict.INFRASTRUCTURE)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from .. import __version__
 from ..core.errors import UsageError
 from ..core.evidence import Verdict
-from ..core.files import key_of
+from ..core.files import key_of, texts_in
 from ..core.git import Repository
 from ..kernel import from_argument
 from ..kernel.local import UserRepository
@@ -45,10 +45,9 @@ class CellJudge:
     def series(self) -> str:
         """A key of the templates that the series is rendered from."""
         files = {
-            str(path.relative_to(self.templates)): path.read_text()
+            f"{name}/{path}": text
             for name in self.cell.template_folders
-            for path in sorted((self.templates / name).rglob("*"))
-            if path.is_file()
+            for path, text in texts_in(self.templates / name).items()
         }
         return key_of(files)
 

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import click
 
-from .common import jobs_option, load, matrix_arguments, matrix_option, templates_dir
+from .common import (
+    jobs_option,
+    load,
+    matrix_arguments,
+    matrix_option,
+    one_cell,
+    templates_dir,
+)
 
 
 @click.command(
@@ -78,22 +85,16 @@ def bisect_command(
     """
     from ..bisect import CellJudge, Journal, Search, ask, hunt, read_log
     from ..build.place import BuildPlace
-    from ..core.errors import EXIT_AS_EXPECTED, EXIT_UNEXPECTED, UsageError
+    from ..core.errors import EXIT_AS_EXPECTED, EXIT_UNEXPECTED
     from ..core.files import cache_dir, locked, remove, state_dir, write_atomic
     from ..core.host import ensure_packages, packages_for
-    from ..matrix.load import Wanted
     from ..pipeline import Options
     from ..report.bisect import mail
     from ..report.terminal import Progress, make_console
     from ..store import Store
 
     loaded, _ = load(matrix_file, ())
-    cells = loaded.select(Wanted(cells=(cell_id,)))
-    if len(cells) != 1:
-        raise UsageError(
-            f"'{cell_id}' means {len(cells)} cells: a search is about one", where=matrix_file
-        )
-    (cell,) = cells
+    cell = one_cell(loaded, cell_id, matrix_file, "a search is about one")
     question, user = ask(Path(kernel), cell.id.removeprefix(f"{cell.kernel}/"), good, bad, paths)
     folder = state_dir() / "bisect" / question.key
     if show_log:

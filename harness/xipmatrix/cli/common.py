@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..matrix.load import LoadedMatrix
     from ..matrix.model import Cell, Kernel
     from ..schedule import Shard
+    from ..series.engine import Source
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -74,6 +75,30 @@ class ShardType(click.ParamType["Shard"]):
 def templates_dir() -> Path:
     """The checkout's templates."""
     return project_dir() / "templates"
+
+
+def chosen_series(names: Sequence[str]) -> dict[str, Source]:
+    """The checkout's series of `names`, by default all, with generic's before them, on which
+    every other one stands. Raises UsageError with the nearest names for an unknown one."""
+    from ..matrix.load import unknown
+    from ..series.engine import GENERIC, sources
+
+    found = sources(templates_dir())
+    for name in names:
+        if name not in found:
+            raise unknown("series", name, found, templates_dir())
+    return {one: found[one] for one in found if one in (GENERIC, *(names or found))}
+
+
+def one_cell(loaded: LoadedMatrix, cell_id: str, matrix_file: Path, why: str) -> Cell:
+    """The one cell that `cell_id` means. Raises UsageError, which says `why` it must be one."""
+    from ..core.errors import UsageError
+    from ..matrix.load import Wanted
+
+    cells = loaded.select(Wanted(cells=(cell_id,)))
+    if len(cells) != 1:
+        raise UsageError(f"'{cell_id}' means {len(cells)} cells: {why}", where=matrix_file)
+    return cells[0]
 
 
 def flatten(values: Sequence[Sequence[str]]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import jobs_option, load, matrix_option, templates_dir
+from .common import jobs_option, load, matrix_option, one_cell, templates_dir
 
 if TYPE_CHECKING:
     from ..pipeline.each_patch import PatchBuild
@@ -45,24 +45,19 @@ def each_patch_command(
     kernel is replaced by your tree.
     """
     from ..build.place import BuildPlace
-    from ..core.errors import EXIT_AS_EXPECTED, EXIT_UNEXPECTED, UsageError
+    from ..core.errors import EXIT_AS_EXPECTED, EXIT_UNEXPECTED
     from ..core.evidence import CellFailure
     from ..core.files import cache_dir, key_of, locked, remove, state_dir
     from ..core.host import ensure_packages, packages_for
-    from ..matrix.load import Wanted
     from ..pipeline import Options, Pipeline
     from ..pipeline.each_patch import each_patch
     from ..report.terminal import Progress, make_console
     from ..store import Store
 
     loaded, kernels = load(matrix_file, kernel)
-    cells = loaded.select(Wanted(cells=(cell_id,)))
-    if len(cells) != 1:
-        raise UsageError(
-            f"'{cell_id}' means {len(cells)} cells: name one of 'xipmatrix list'",
-            where=matrix_file,
-        )
-    cell = loaded.of_kernel(cells[0], kernels[0]) if kernels else cells[0]
+    cell = one_cell(loaded, cell_id, matrix_file, "name one of 'xipmatrix list'")
+    if kernels:
+        cell = loaded.of_kernel(cell, kernels[0])
     console = make_console()
 
     def say(text: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import Names, flatten, load, matrix_option, templates_dir
+from .common import Names, chosen_series, flatten, load, matrix_option
 
 if TYPE_CHECKING:
     from ..kernel import KernelTree
@@ -52,19 +52,13 @@ def refresh_command(
     from ..kernel import obtain
     from ..matrix.load import unknown
     from ..report.terminal import make_console
-    from ..series.engine import GENERIC, sources
     from ..series.survey import Fate, survey
 
     loaded, kernels = load(matrix_file, kernel)
     known = tuple(loaded.matrix.kernels)
     if against is not None and against not in known:
         raise unknown("kernel", against, known, matrix_file)
-    found = sources(templates_dir())
-    for name in flatten(arch):
-        if name not in found:
-            raise unknown("series", name, found, templates_dir())
-    # In the order of `found`: generic is what every other one stands on.
-    wanted = {one: found[one] for one in found if one in (GENERIC, *(flatten(arch) or found))}
+    wanted = chosen_series(flatten(arch))
 
     def tree(name: str) -> KernelTree:
         return obtain(name, loaded.kernels[name], cache_dir(), lambda t: click.echo(t, err=True))

@@ -10,7 +10,7 @@ import click
 
 from ..core.errors import EXIT_AS_EXPECTED, EXIT_UNEXPECTED
 from ..core.files import cache_dir, project_dir
-from .common import Names, flatten, load, matrix_option, templates_dir
+from .common import Names, chosen_series, flatten, load, matrix_option
 
 
 @click.command(
@@ -51,18 +51,12 @@ def series_command(
     from rich.table import Table
 
     from ..kernel import obtain
-    from ..matrix.load import unknown
     from ..report.terminal import make_console
-    from ..series.engine import GENERIC, State, sources
+    from ..series.engine import State
     from ..series.export import write_series
 
     loaded, kernels = load(matrix_file, kernel)
-    found = sources(templates_dir())
-    wanted = flatten(arch) or tuple(found)
-    for name in wanted:
-        if name not in found:
-            raise unknown("series", name, found, templates_dir())
-    wanted = (GENERIC, *wanted)  # which every other one stands on
+    wanted = chosen_series(flatten(arch))
     console = make_console()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("kernel", "release", "series", "state", "patches"):
@@ -71,7 +65,7 @@ def series_command(
     for name in kernels or tuple(loaded.matrix.kernels):
         tree = obtain(name, loaded.kernels[name], cache_dir(), lambda t: click.echo(t, err=True))
         for applied in write_series(
-            {one: found[one] for one in found if one in wanted},
+            wanted,
             tree,
             None if only_status else output,
         ):

@@ -10,14 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import load, matrix_option, templates_dir
+from .common import chosen_series, load, matrix_option
 
 if TYPE_CHECKING:
-    from ..core.git import Repository
-    from ..matrix.load import LoadedMatrix
-    from ..series.engine import Applied, Source
-    from ..store import Store
-    from ..upstream import Check, Cover, Results
+    from ..upstream import Check
 
 
 @click.command(
@@ -69,24 +65,23 @@ def upstream_command(
     from ..kernel import checkout, obtain
     from ..kernel.argument import from_argument, split_argument
     from ..kernel.local import find_repository
-    from ..matrix.load import unknown
     from ..report.terminal import make_console
-    from ..series.engine import GENERIC, State, apply_all, sources
+    from ..series.engine import GENERIC, State, apply_all
     from ..store import open_store
     from ..upstream import (
         Author,
+        Cover,
         check_all,
         new_branch,
         people_for,
         put_branch,
         rewritten,
+        tested,
         write_mails,
     )
 
     loaded, _ = load(matrix_file, ())
-    found = sources(templates_dir())
-    if name not in found:
-        raise unknown("series", name, found, templates_dir())
+    found = chosen_series((name,))
     path, ref = split_argument(kernel)
     user = find_repository(path.resolve()) if path.is_dir() else None
     if user is None:
@@ -100,8 +95,7 @@ def upstream_command(
 
     _, spec = from_argument(f"{path}@{ref or 'HEAD'}", loaded.kernels)
     tree = obtain("upstream", spec, cache_dir(), say)
-    wanted = {one: found[one] for one in found if one in (GENERIC, name)}
-    states = apply_all(wanted, tree)
+    states = apply_all(found, tree)
     console = make_console()
     for one in states.values():
         # Without generic's patches an architecture's have nothing to stand on.
@@ -116,15 +110,16 @@ def upstream_command(
     tip = ours[-1]
     # The same files as at `tip`, which is another commit each time.
     source = checkout(tree.git_dir, states[name].tip, cache_dir(), say)
-    stood_on = apply_all(found, tree) if name == GENERIC else states
-    tested = _tested(open_store(say), loaded, repository, tree.commit, stood_on)
+    # With generic's patches alone nobody builds: then what stands on them counts.
+    built = apply_all(chosen_series(()), tree) if name == GENERIC else states
+    results = tested(open_store(say), loaded.archs, repository, tree.commit, built)
     place = output or state_dir() / "upstream" / branch.replace("/", "-")
     mails = write_mails(
         repository,
         tree.commit,
         below,
         tip,
-        _cover(found[name], tested, tree.release),
+        Cover.of(found[name], results, tree.release),
         place,
         author,
         lambda patch: people_for(source, patch),
@@ -134,56 +129,12 @@ def upstream_command(
         text: obtain("upstream", from_argument(text, loaded.kernels)[1], cache_dir(), say)
         for text in also
     }
-    checks = check_all(source, repository, tree.commit, below, tip, mails, tested, others)
+    checks = check_all(source, repository, tree.commit, below, tip, mails, results, others)
     _print(console.print, checks)
     undo = put_branch(user, repository, tree.commit, tip, branch)
     console.print(f"\n{len(mails)} mails in {place}", markup=False, soft_wrap=True)
     console.print(f"branch {branch} of {user.path}; to undo: {undo}", markup=False, soft_wrap=True)
     return EXIT_AS_EXPECTED if all(one.holds for one in checks) else EXIT_UNEXPECTED
-
-
-def _tested(
-    store: Store,
-    loaded: LoadedMatrix,
-    repository: Repository,
-    base: str,
-    states: dict[str, Applied],
-) -> Results:
-    """What is stored of cells with these patches. With generic's alone nobody builds: then of
-    all architectures, whose own patches stand on them."""
-    from ..series.engine import patch_hash
-    from ..upstream import tested
-
-    ids = {name: patch_hash(repository, base, one.tip) for name, one in states.items()}
-    series = {arch: spec.like or arch for arch, spec in loaded.archs.items()}
-    return tested(store, {arch: ids[name] for arch, name in series.items() if name in ids})
-
-
-def _cover(source: Source, tested: Results, release: str) -> Cover:
-    """The series' own words, what was tested, and where all of it comes from."""
-    from .. import __version__
-    from ..core.files import key_of
-    from ..upstream import Cover
-
-    files = {
-        str(path.relative_to(source.folder)): path.read_text()
-        for path in sorted(source.folder.rglob("*"))
-        if path.is_file()
-    }
-    body = f"""\
-{source.series.cover.strip()}
-
-Tested with xipmatrix on Linux {release}, by cells that are built, booted in
-QEMU from read-only flash, and judged by where code was executed:
-
-{tested.text()}
-Provenance (Documentation/process/generated-content.rst): xipmatrix
-{__version__} rendered this series from its templates/{source.name}
-(hash {key_of(files)}). Its code and texts lie there as anchored
-edits, and were written with the assistance of a large language model;
-the tool added nothing of its own.
-"""
-    return Cover(source.series.title, body)
 
 
 def _print(say: Callable[..., None], checks: Sequence[Check]) -> None:

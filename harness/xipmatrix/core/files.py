@@ -147,6 +147,15 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def texts_in(folder: Path) -> dict[str, str]:
+    """Every file below `folder` as text, by its path there."""
+    return {
+        str(path.relative_to(folder)): path.read_text()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
 def key_of(*parts: Any) -> str:
     """A stable 16-digit hexadecimal key of JSON-able `parts`."""
     text = json.dumps(parts, sort_keys=True, default=str)

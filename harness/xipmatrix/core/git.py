@@ -190,7 +190,7 @@ class Repository:
                 _commit_command(branch, parent, number, one)
                 for number, (parent, one) in enumerate(zip(parents, changes, strict=True), 1)
             ]
-            stream.append(f"reset {branch}\nfrom {_nothing(base)}\n\ndone\n".encode())
+            stream.append(f"reset {branch}\nfrom {'0' * len(base)}\n\ndone\n".encode())
             self.git(
                 # No pack for a few objects, which would be there again with each import.
                 *("-c", "fastimport.unpackLimit=1000000", "fast-import", "--quiet", "--done"),
@@ -199,11 +199,6 @@ class Repository:
             )
             ids = dict(line.split() for line in marks.read_text().splitlines())
         return tuple(ids[f":{number}"] for number in range(1, len(changes) + 1))
-
-
-def _nothing(base: str) -> str:
-    """The id of no object, as long as `base`."""
-    return "0" * len(base)
 
 
 def _commit_command(branch: str, parent: str, mark: int, change: Change) -> bytes:

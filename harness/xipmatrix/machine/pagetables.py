@@ -90,6 +90,8 @@ _ARM_V6 = ("cpu_v6_set_pte_ext", "cpu_v7_set_pte_ext")
 # A table's place in the short-descriptor format; attributes of the long one, ARM ARM B3.6.2.
 _SHORT_ALIGNMENT = 16 << 10
 _LONG_READ_ONLY, _LONG_PXN, _LONG_XN = 1 << 7, 1 << 53, 1 << 54
+# PXNTable, XNTable, APTable[1]: the bit of a table's entry, and what it denies.
+_LONG_TABLE = ((59, _LONG_PXN), (60, _LONG_XN), (62, _LONG_READ_ONLY))
 # arch/arm/include/asm/domain.h; which it is stands in a register that no dump holds.
 _ARM_MANAGER = (
     "before ARMv6 Linux may run as manager of the kernel's domain (CPU_USE_DOMAINS "
@@ -152,12 +154,9 @@ def _arm_long_entries(
             virtual = base | number << shift
             physical = entry & 0xFF_FFFF_F000
             if entry & 3 == 3 and block:
-                # XNTable, PXNTable, APTable[1]: what tables deny, entries cannot allow.
-                more = entry >> 59 & 1 and _LONG_PXN, entry >> 60 & 1 and _LONG_XN
-                read_only = entry >> 62 & 1 and _LONG_READ_ONLY
-                yield from walk(
-                    table(physical), level + 1, virtual, denied | more[0] | more[1] | read_only
-                )
+                # What tables deny, entries cannot allow.
+                more = sum(right for bit, right in _LONG_TABLE if entry >> bit & 1)
+                yield from walk(table(physical), level + 1, virtual, denied | more)
             elif entry & 3 == (1 if block else 3):
                 rights = entry | denied
                 yield Mapping(

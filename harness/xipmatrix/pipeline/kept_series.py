@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..core.files import Say, key_of, write_json
+from ..core.files import Say, key_of, texts_in, write_json
 from ..core.git import Repository
 from ..kernel import KernelTree
 from ..series.engine import Applied, Source, State, apply_all
@@ -27,12 +27,13 @@ def applied(
     They lie in the kernel's repository, which people may clean by hand: then all is done
     again. Raises what apply_all() raises.
     """
+    folders = {source.folder.parent for source in sources.values()}
     inputs = {
         "commit": kernel.commit,
         "release": kernel.release,
         "repository": str(kernel.git_dir),
         # All of them: a series may take pieces from templates/generic.
-        "templates": {str(one): _texts(one) for one in {x.folder.parent for x in sources.values()}},
+        "templates": {str(one): texts_in(one) for one in folders},
         "engine": _engine(),
     }
 
@@ -54,14 +55,6 @@ def applied(
 def _applied(data: dict[str, Any]) -> Applied:
     state, commits = State(data["state"]), tuple(data["commits"])
     return Applied(**{**data, "state": state, "commits": commits})
-
-
-def _texts(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): path.read_text()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 @functools.cache

@@ -100,7 +100,8 @@ def _ended(text: str) -> str:
     return text if not text or text.endswith("\n") else text + "\n"
 
 
-def _block(text: str) -> list[str]:
+def block(text: str) -> list[str]:
+    """The lines of an anchor, without white space at their ends or blank lines around them."""
     lines = [line.rstrip() for line in text.splitlines()]
     while lines and not lines[-1]:
         lines.pop()
@@ -109,7 +110,8 @@ def _block(text: str) -> list[str]:
     return lines
 
 
-def _matches(wanted: list[str], lines: list[str], first: int, last: int) -> list[int]:
+def matches(wanted: list[str], lines: list[str], first: int, last: int) -> list[int]:
+    """Where among lines `first` to `last` an anchor's lines begin."""
     size = len(wanted)
     return [
         at
@@ -120,8 +122,8 @@ def _matches(wanted: list[str], lines: list[str], first: int, last: int) -> list
 
 
 def _once(text: str, lines: list[str], first: int, last: int, role: str) -> tuple[int, int]:
-    wanted = _block(text)
-    found = _matches(wanted, lines, first, last)
+    wanted = block(text)
+    found = matches(wanted, lines, first, last)
     if len(found) == 1:
         return found[0], found[0] + len(wanted)
     if found:
@@ -163,8 +165,8 @@ def _span(edit: Block, lines: list[str]) -> tuple[int, int]:
 
 
 def _next(text: str, lines: list[str], first: int, role: str) -> tuple[int, int]:
-    wanted = _block(text)
-    found = _matches(wanted, lines, first, len(lines))
+    wanted = block(text)
+    found = matches(wanted, lines, first, len(lines))
     if not found:
         raise AnchorError(f"{role} matches nowhere after the anchor", text, nearest(wanted, lines))
     return found[0], found[0] + len(wanted)

@@ -80,6 +80,12 @@ class GitTree:
     def __post_init__(self) -> None:
         self._before: dict[str, tuple[str, str]] = {}  # mode and text of what is written already
 
+    def copy(self) -> GitTree:
+        """Another tree, with all that was written to this one so far."""
+        other = GitTree(self.repository, self.commit, dict(self.changed))
+        other._before = dict(self._before)
+        return other
+
     def read(self, path: str) -> str | None:
         """A file's text, or None where it does not exist."""
         if path in self.changed:

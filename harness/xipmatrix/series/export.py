@@ -17,6 +17,7 @@ from ..core.git import IDENTITY, Repository
 from ..kernel import KernelTree
 from .engine import Applied, Source, State, apply_all, shown_ref
 
+COVER = "0000-cover-letter.patch"  # as git names it; "v2-" and so on before it, if need be
 _PROVENANCE = """\
 Provenance: xipmatrix {version} rendered this series from templates/{name}.
 Its code and texts lie there as anchored edits and were written with the
@@ -24,6 +25,16 @@ assistance of a large language model; the tool added nothing of its own.
 "xipmatrix build" builds and boots it in QEMU from read-only flash; no
 result is claimed here. See Documentation/process/generated-content.rst.
 """
+
+
+def fill_cover(letter: Path, subject: str, body: str) -> None:
+    """Put `subject` and `body` where git left room for them in its cover letter."""
+    text = letter.read_text()
+    for mark, words in (("*** SUBJECT HERE ***", subject), ("*** BLURB HERE ***", body.strip())):
+        if text.count(mark) != 1:
+            raise InfrastructureError(f"git wrote a cover letter without {mark}", where=letter)
+        text = text.replace(mark, words)
+    letter.write_text(text)
 
 
 def format_series(source: Source, applied: Applied, kernel: KernelTree, place: Path) -> list[Path]:
@@ -53,19 +64,13 @@ def format_series(source: Source, applied: Applied, kernel: KernelTree, place: P
             *("-o", folder.absolute(), f"{applied.base}..{ref}"),
             env=who,
         )
-        cover = folder / "0000-cover-letter.patch"
-        text = cover.read_text()
-        for mark in ("*** SUBJECT HERE ***", "*** BLURB HERE ***"):
-            if mark not in text:
-                raise InfrastructureError(f"git wrote a cover letter without {mark}", where=cover)
         below = ", and patches/<kernel>/generic on it" if applied.base != kernel.commit else ""
         base_tree = repository.git("rev-parse", f"{applied.base}^{{tree}}")
         body = (
             f"{source.series.cover.strip()}\n\n{textwrap.dedent(provenance)}\n"
             f"Base: Linux {kernel.release}, {kernel.origin}{below}\nbase-tree: {base_tree}\n"
         )
-        text = text.replace("*** SUBJECT HERE ***", source.series.title, 1)
-        cover.write_text(text.replace("*** BLURB HERE ***", body.rstrip(), 1))
+        fill_cover(folder / COVER, source.series.title, body)
     return sorted(place.glob("*.patch"))
 
 

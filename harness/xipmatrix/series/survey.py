@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from ..core.git import Repository
 from ..kernel import KernelTree
-from .edit import AnchorError, AnyEdit, apply_edit, whole_lines
+from .edit import AnchorError, AnyEdit, apply_edit, block, matches, whole_lines
 from .engine import (
     GENERIC,
     GitTree,
@@ -78,24 +78,29 @@ def survey(
     Raises UsageError for a template that cannot be rendered.
     """
     patches: list[Surveyed] = []
+    there = _Side.of(kernel)
+    then = _Side.of(known) if known is not None else None
     for name, source in found.items():
-        below = [found[GENERIC]] if name != GENERIC and GENERIC in found else []
-        there = _Side(kernel)
-        then = _Side(known) if known is not None else None
-        for one in below:
-            for side in filter(None, (there, then)):
-                for _ in _walk(one, side, None):
-                    pass
-        patches += _walk(source, there, then)
+        if name == GENERIC:  # the first, on which all others stand
+            patches += _walk(source, there, then)
+        else:
+            patches += _walk(source, there.copy(), then.copy() if then is not None else None)
     return patches
 
 
+@dataclass(frozen=True)
 class _Side:
     """A kernel and its files, as the patches so far have left them."""
 
-    def __init__(self, kernel: KernelTree) -> None:
-        self.kernel = kernel
-        self.tree = GitTree(Repository(kernel.git_dir), kernel.commit)
+    kernel: KernelTree
+    tree: GitTree
+
+    @classmethod
+    def of(cls, kernel: KernelTree) -> _Side:
+        return cls(kernel, GitTree(Repository(kernel.git_dir), kernel.commit))
+
+    def copy(self) -> _Side:
+        return _Side(self.kernel, self.tree.copy())
 
     def takes(self, source: Source) -> State:
         return is_for(source, self.kernel, self.tree)
@@ -159,21 +164,20 @@ def _try(
 
 def _around(lines: list[str], anchor: str) -> tuple[str, ...]:
     """The anchor's lines and some beside them, where it is there."""
-    wanted = [line.rstrip() for line in anchor.strip("\n").splitlines()]
-    size = len(wanted)
-    for at in range(len(lines) - size + 1):
-        if [line.rstrip() for line in lines[at : at + size]] == wanted:
-            first = max(0, at - _AROUND)
-            shown = lines[first : at + size + _AROUND]
-            return tuple(f"{first + nth + 1}: {line}" for nth, line in enumerate(shown))
-    return ()
+    wanted = block(anchor)
+    found = matches(wanted, lines, 0, len(lines)) if wanted else []
+    if not found:
+        return ()
+    first = max(0, found[0] - _AROUND)
+    shown = lines[first : found[0] + len(wanted) + _AROUND]
+    return tuple(f"{first + nth + 1}: {line}" for nth, line in enumerate(shown))
 
 
 def _proposal(edit: AnyEdit, lines: list[str], error: AnchorError) -> str | None:
     """Lines with which the edit applies, if none but these are much like its anchor."""
     if not isinstance(edit, Anchored) or error.anchor != edit.anchor:
         return None
-    wanted = edit.anchor.strip("\n").splitlines()
+    wanted = block(edit.anchor)
     size = len(wanted)
     text = "\n".join(line.strip() for line in wanted)
     matcher = difflib.SequenceMatcher(b=text)

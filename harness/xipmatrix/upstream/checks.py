@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core import run
-from ..core.git import Repository, hermetic
+from ..core.git import IDENTITY, Repository, hermetic
 from ..kernel import KernelTree
-from .evidence import Results, passed
+from .evidence import Results
+from .mails import without_cover
 
 # Documentation/process/submitting-patches.rst: 15 or so, and a summary of 70 to 75 characters.
 MOST_PATCHES = 15
@@ -47,7 +48,7 @@ def check_all(
     `source` is a folder of the kernel at `tip`, `also` other trees to apply all of it to.
     Raises InfrastructureError where a tool fails.
     """
-    patches = [path for path in mails if "0000-" not in path.name]
+    patches = without_cover(mails)
     return [
         _checkpatch(source, patches),
         _whitespace(repository, below, tip),
@@ -119,7 +120,7 @@ def _sizes(patches: Sequence[Path]) -> Check:
 def _tested(found: Results) -> Check:
     wrong = [f"{one.cell}: {one.verdict}" for one in found.failed]
     holds = bool(found.results) and not wrong
-    some = f"{passed(found)} of {len(found.results)} cells pass" if found.results else ""
+    some = f"{found.passed} of {len(found.results)} cells pass" if found.results else ""
     return Check(
         "tested",
         holds,
@@ -130,11 +131,8 @@ def _tested(found: Results) -> Check:
 
 def _applies(name: str, tree: KernelTree, repository: Repository, commits: str) -> Check:
     """``git am`` on another tree, of which only the files that are touched are checked out."""
-    env = {
-        **hermetic(),
-        "GIT_COMMITTER_NAME": "xipmatrix",
-        "GIT_COMMITTER_EMAIL": "xipmatrix@localhost",
-    }
+    name_of_ours, mail = IDENTITY
+    env = {**hermetic(), "GIT_COMMITTER_NAME": name_of_ours, "GIT_COMMITTER_EMAIL": mail}
     touched = repository.git("log", "--format=", "--name-only", commits).split("\n")
     with tempfile.TemporaryDirectory(prefix="xipmatrix-am-") as folder:
         box, clone = Path(folder) / "mbox", Path(folder) / "linux"

@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..core.evidence import Verdict
+from ..core.git import Repository
+from ..matrix.model import Arch
+from ..series.engine import Applied, patch_hash
 from ..store import Store
 from ..store.index import Past
 
@@ -21,6 +23,11 @@ class Results:
     def failed(self) -> tuple[Past, ...]:
         """Those that are not as expected."""
         return tuple(one for one in self.results if not one.as_expected)
+
+    @property
+    def passed(self) -> int:
+        """How many passed."""
+        return sum(one.good for one in self.results)
 
     def text(self) -> str:
         """A table for a mail: what ran, on what, and what it measured."""
@@ -59,16 +66,19 @@ def _size(value: float | None, unit: int) -> str:
     return "-" if value is None else f"{value * unit / 1024:.0f} K"
 
 
-def tested(store: Store, series: Mapping[str, str]) -> Results:
-    """What is stored of cells whose kernel had the patches of `series`: architecture → hash."""
+def tested(
+    store: Store,
+    archs: Mapping[str, Arch],
+    repository: Repository,
+    base: str,
+    states: Mapping[str, Applied],
+) -> Results:
+    """What is stored of cells of `archs` whose kernel is `base` with the patches of `states`."""
+    hashes = {name: patch_hash(repository, base, one.tip) for name, one in states.items()}
+    series = {name: hashes.get(arch.like or name) for name, arch in archs.items()}
     last: dict[str, Past] = {}
     for one in store.past():  # the newest first
         patches = series.get(one.cell.split("/")[1])
         if patches is not None and one.versions.get("series") == patches and one.measured:
             last.setdefault(one.cell, one)
     return Results(tuple(last[name] for name in sorted(last)))
-
-
-def passed(found: Results) -> int:
-    """How many passed."""
-    return sum(one.verdict is Verdict.PASS for one in found.results)

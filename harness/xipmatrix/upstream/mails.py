@@ -4,18 +4,32 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.errors import InfrastructureError
-from ..core.files import complete_dir
+from .. import __version__
+from ..core.files import complete_dir, key_of, texts_in
 from ..core.git import Repository
-from ..series.engine import shown_ref
+from ..series.engine import Source, shown_ref
+from ..series.export import COVER, fill_cover
 from .branch import Author
+from .evidence import Results
 from .people import People
 
-_SUBJECT, _BLURB = "*** SUBJECT HERE ***", "*** BLURB HERE ***"
+_BODY = """\
+{cover}
+
+Tested with xipmatrix on Linux {release}, by cells that are built, booted in
+QEMU from read-only flash, and judged by where code was executed:
+
+{tested}
+Provenance (Documentation/process/generated-content.rst): xipmatrix
+{version} rendered this series from its templates/{name}
+(hash {hash}). Its code and texts lie there as anchored
+edits, and were written with the assistance of a large language model;
+the tool added nothing of its own.
+"""
 
 
 @dataclass(frozen=True)
@@ -24,6 +38,19 @@ class Cover:
 
     subject: str
     body: str
+
+    @classmethod
+    def of(cls, source: Source, tested: Results, release: str) -> Cover:
+        """The series' own words, what was tested, and where all of it comes from."""
+        body = _BODY.format(
+            cover=source.series.cover.strip(),
+            release=release,
+            tested=tested.text(),
+            version=__version__,
+            name=source.name,
+            hash=key_of(texts_in(source.folder)),
+        )
+        return cls(source.series.title, body)
 
 
 def write_mails(
@@ -57,23 +84,18 @@ def write_mails(
             env={"GIT_COMMITTER_NAME": author.name, "GIT_COMMITTER_EMAIL": author.mail},
         )
         mails = sorted(folder.glob("*.patch"))
-        patches = [path for path in mails if "0000-" not in path.name]
-        found = {path: find_people(path) for path in patches}
+        found = {path: find_people(path) for path in without_cover(mails)}
         (letter,) = [path for path in mails if path not in found]
-        _fill(letter, cover)
+        fill_cover(letter, cover.subject, cover.body)
         found[letter] = People.all_of(found.values())
         for path, people in found.items():
             _address(path, people)
     return sorted(place.glob("*.patch"))
 
 
-def _fill(letter: Path, cover: Cover) -> None:
-    text = letter.read_text()
-    for mark in (_SUBJECT, _BLURB):
-        if text.count(mark) != 1:
-            raise InfrastructureError(f"git wrote a cover letter without {mark}", where=letter)
-    text = text.replace(_SUBJECT, cover.subject)
-    letter.write_text(text.replace(_BLURB, cover.body.strip()))
+def without_cover(mails: Iterable[Path]) -> list[Path]:
+    """The patches among the mails of a series."""
+    return [path for path in mails if not path.name.endswith(COVER)]
 
 
 def _address(path: Path, people: People) -> None:
