@@ -16,6 +16,7 @@ from xipmatrix.core.evidence import Verdict
 from xipmatrix.core.files import cache_dir
 from xipmatrix.core.git import Change, Repository
 from xipmatrix.kernel import KernelTree, checkout
+from xipmatrix.kernel.local import find_repository
 from xipmatrix.series.engine import apply_all, sources
 from xipmatrix.store.index import Past
 from xipmatrix.upstream import Check, Results, check_all
@@ -67,7 +68,7 @@ def test_a_branch_and_mails(
 
     # One branch more, by the user, and nothing else.
     refs = [line for line in git(user, "for-each-ref").splitlines() if "xip/arm" not in line]
-    assert ("\n".join(refs), (user / ".git/config").read_bytes()) == before
+    assert "\n".join(refs) == before[0]
     assert not (user / ".git/index").exists() and not (user / ".git/FETCH_HEAD").exists()
     tip = apply_all(sources(TEMPLATES), linux)["arm"].tip
     mine = Repository(linux.git_dir).git("rev-parse", f"{tip}^{{tree}}")
@@ -99,7 +100,9 @@ def test_a_branch_and_mails(
     assert again.returncode == 2
     assert "the branch 'xip/arm' is there already" in again.stderr
     assert "git branch -D xip/arm" in again.stderr
+    # With the branch goes all that was written.
     git(user, "branch", "-D", "xip/arm")
+    assert (git(user, "for-each-ref"), (user / ".git/config").read_bytes()) == before
 
 
 def test_a_series_that_does_not_apply(
@@ -123,16 +126,16 @@ def test_nobody_is_made_up(user: Path, own_cache: dict[str, str], tmp_path: Path
     assert done.returncode == 2
     assert "git does not know your user.email" in done.stderr
 
-    branch = ["--branch", "mine/xip"]
-    upstream(
-        own_cache, "generic", "--kernel", f"{user}@master", "--version", "2", "-o", place, *branch
-    )
+    where = ["generic", "--kernel", f"{user}@master", "-o", place, "--branch", "mine/xip"]
+    done = upstream(own_cache, *where, "--reroll")
+    assert done.returncode == 2
+    assert "no branch of this repository holds a version of the series 'generic'" in done.stderr
+    upstream(own_cache, *where)
     assert "Signed-off-by" not in git(user, "log", "--format=%B", "master..mine/xip")
-    assert (tmp_path / "mails/v2-0000-cover-letter.patch").is_file()
     git(user, "branch", "-D", "mine/xip")
 
 
-def test_each_check_can_fail(linux: KernelTree, tmp_path: Path) -> None:
+def test_each_check_can_fail(user: Path, linux: KernelTree, tmp_path: Path) -> None:
     repository = Repository(linux.git_dir)
     path = "arch/arm/mm/idmap.c"
     bad = (repository.text(f"{linux.commit}:{path}") or "") + "int  xip_test ;   \n"
@@ -157,12 +160,19 @@ def test_each_check_can_fail(linux: KernelTree, tmp_path: Path) -> None:
         figures={},
         versions={},
     )
+    letter = tmp_path / "0000-cover-letter.patch"
+    letter.write_text("Subject: x\n\n- EDITME: what changed, and why\n")
+    theirs = find_repository(user)
+    assert theirs is not None
     found: dict[str, Check] = {}
     for tested in (Results((wrong,)), Results(())):
-        checks = check_all(source, repository, linux.commit, linux.commit, tip, [mail], tested, {})
+        base = linux.commit
+        mails = [letter, mail]
+        checks = check_all(source, repository, base, base, tip, mails, tested, {}, theirs)
         found |= {one.name: one for one in checks}
-        assert [one.name for one in checks if one.holds] == []
-        assert all(one.todo for one in checks)
+        # It has no history: test_upstream.py has that check fail.
+        assert [one.name for one in checks if one.holds] == ["subject style"]
+        assert all(one.todo for one in checks if not one.holds)
     assert "space prohibited" in found["checkpatch --strict"].found
     assert "trailing whitespace" in found["white space"].found
     assert subject in found["subjects"].found

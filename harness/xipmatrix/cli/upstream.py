@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,19 +21,42 @@ if TYPE_CHECKING:
 Examples:
   xipmatrix upstream generic --kernel ~/linux@v7.3
   xipmatrix upstream arm --kernel ~/linux@v7.3 --signoff -o ~/outgoing/xip-arm
-  xipmatrix upstream riscv --kernel ~/linux@v7.3 --version 2 --also ~/linux@next
+  xipmatrix upstream riscv --kernel ~/linux@v7.3 --also ~/linux@next
+  xipmatrix upstream riscv --kernel ~/linux@v7.3 --reroll --changes 'Keep the clock (Jo)'
 \b
 The mails are for 'git send-email DIR/*.patch', which is left to you; whom they go to
 stands in them. An architecture's series names those of generic as prerequisite.
+The branch's description holds the cover letter and b4's tracking: check the branch
+out, and 'b4 prep' and 'b4 send' go on with it.
 \b
 Exit codes: 0 all checks hold, 1 one does not (branch and mails are there all the
 same), 2 usage, 3 infrastructure.""",
 )
 @click.argument("name", metavar="SERIES")
 @click.option("--kernel", required=True, metavar="PATH[@REF]", help="Your git tree, at a ref.")
-@click.option("--branch", metavar="NAME", help="[default: xip/SERIES, with -vN from version 2 on]")
-@click.option("--version", default=1, show_default=True, type=click.IntRange(1), metavar="N")
+@click.option("--branch", default="", metavar="NAME", help="[default: xip/SERIES, then -vN]")
 @click.option("--signoff", is_flag=True, help="Add your Signed-off-by, with git's identity.")
+@click.option(
+    "--reroll",
+    is_flag=True,
+    help="The next version of the one that has a branch here: with a range-diff, what changed, "
+    "and the Reviewed-by, Acked-by and Tested-by of patches that did not.",
+)
+@click.option(
+    "--changes", default="", metavar="TEXT", help="What changed, a line each, for the cover letter."
+)
+@click.option(
+    "--thread",
+    default="",
+    metavar="MBOX|MSGID",
+    help="Where b4 collects others' tags from.  [default: lore, if b4 is installed]",
+)
+@click.option(
+    "--in-reply-to",
+    default="",
+    metavar="MSGID|previous",
+    help="Make the cover letter an answer. Long threads are not liked: by default it begins one.",
+)
 @click.option(
     "-o",
     "--output",
@@ -47,12 +69,10 @@ same), 2 usage, 3 infrastructure.""",
 def upstream_command(
     name: str,
     kernel: str,
-    branch: str | None,
-    version: int,
-    signoff: bool,
     output: Path | None,
     also: Sequence[str],
     matrix_file: Path,
+    **wishes: Any,
 ) -> int:
     """Make a branch and mails of SERIES (generic, or an architecture) on your own tree.
 
@@ -62,33 +82,23 @@ def upstream_command(
     from ..core.errors import EXIT_AS_EXPECTED, EXIT_UNEXPECTED, UsageError
     from ..core.files import cache_dir, state_dir
     from ..core.git import Repository
-    from ..kernel import checkout, obtain
+    from ..kernel import obtain
     from ..kernel.argument import from_argument, split_argument
     from ..kernel.local import find_repository
     from ..report.terminal import make_console
     from ..series.engine import GENERIC, State, apply_all
     from ..store import open_store
-    from ..upstream import (
-        Author,
-        Cover,
-        check_all,
-        new_branch,
-        people_for,
-        put_branch,
-        rewritten,
-        tested,
-        write_mails,
-    )
+    from ..upstream import Plan, Wish, make, tested
 
+    if (wishes["changes"] or wishes["thread"]) and not wishes["reroll"]:
+        raise UsageError("--changes and --thread are for --reroll: what changed since when?")
     loaded, _ = load(matrix_file, ())
     found = chosen_series((name,))
     path, ref = split_argument(kernel)
     user = find_repository(path.resolve()) if path.is_dir() else None
     if user is None:
         raise UsageError("this is no git repository: a branch needs one", where=path)
-    author = Author.of(user)
-    branch = branch or f"xip/{name}" + (f"-v{version}" if version > 1 else "")
-    new_branch(user, branch)
+    plan = Plan.of(Wish(name, **wishes), user)
 
     def say(text: str) -> None:
         click.echo(text, err=True)
@@ -102,39 +112,22 @@ def upstream_command(
         if one.state is State.CONFLICT or (one.name == name and one.state is not State.APPLIES):
             console.print(f"{one.name}: {one.state}: {one.detail}", markup=False)
             return EXIT_UNEXPECTED
-    repository = Repository(tree.git_dir)
-    commits = [commit for one in states.values() for commit in one.commits]
-    date = datetime.now(UTC).replace(microsecond=0).isoformat()
-    ours = rewritten(repository, tree.commit, commits, author, date, signoff=signoff)
-    below = [tree.commit, *ours][len(commits) - len(states[name].commits)]
-    tip = ours[-1]
-    # The same files as at `tip`, which is another commit each time.
-    source = checkout(tree.git_dir, states[name].tip, cache_dir(), say)
     # With generic's patches alone nobody builds: then what stands on them counts.
     built = apply_all(chosen_series(()), tree) if name == GENERIC else states
-    results = tested(open_store(say), loaded.archs, repository, tree.commit, built)
-    place = output or state_dir() / "upstream" / branch.replace("/", "-")
-    mails = write_mails(
-        repository,
-        tree.commit,
-        below,
-        tip,
-        Cover.of(found[name], results, tree.release),
-        place,
-        author,
-        lambda patch: people_for(source, patch),
-        version=version,
-    )
+    results = tested(open_store(say), loaded.archs, Repository(tree.git_dir), tree.commit, built)
     others = {
         text: obtain("upstream", from_argument(text, loaded.kernels)[1], cache_dir(), say)
         for text in also
     }
-    checks = check_all(source, repository, tree.commit, below, tip, mails, results, others)
-    _print(console.print, checks)
-    undo = put_branch(user, repository, tree.commit, tip, branch)
-    console.print(f"\n{len(mails)} mails in {place}", markup=False, soft_wrap=True)
-    console.print(f"branch {branch} of {user.path}; to undo: {undo}", markup=False, soft_wrap=True)
-    return EXIT_AS_EXPECTED if all(one.holds for one in checks) else EXIT_UNEXPECTED
+    place = output or state_dir() / "upstream" / name
+    made = make(plan, tree, found[name], states, place, results, others, say)
+    _print(console.print, made.checks)
+    for line in (
+        f"\n{len(made.mails)} mails in {place}",
+        f"branch {made.branch} of {user.path}; to undo: {made.undo}",
+    ):
+        console.print(line, markup=False, soft_wrap=True)
+    return EXIT_AS_EXPECTED if all(one.holds for one in made.checks) else EXIT_UNEXPECTED
 
 
 def _print(say: Callable[..., None], checks: Sequence[Check]) -> None:

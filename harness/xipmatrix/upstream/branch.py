@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,8 +48,11 @@ def rewritten(
     date: str,
     *,
     signoff: bool,
+    trailers: Mapping[str, Sequence[str]],
 ) -> tuple[str, ...]:
     """`commits` again on `base`, by `author` at `date` (ISO 8601); their ids, oldest first.
+
+    `trailers` are added to the commits of these subjects, before the sign-off.
 
     A Signed-off-by is added only on the user's word, as the Developer's Certificate of Origin
     is the user's to give (Documentation/process/submitting-patches.rst).
@@ -57,8 +60,10 @@ def rewritten(
     done: list[str] = []
     for commit in commits:
         message = repository.git("show", "-s", "--format=%B", commit)
+        more = [one for one in trailers.get(message.partition("\n")[0], ()) if one not in message]
         if signoff:
-            message += f"\nSigned-off-by: {author}"
+            more.append(f"Signed-off-by: {author}")
+        message = "\n".join([message, *more])
         done.append(
             repository.commit_tree(
                 repository.git("rev-parse", f"{commit}^{{tree}}"),
@@ -85,13 +90,8 @@ def new_branch(user: UserRepository, name: str) -> str:
     return ref
 
 
-def put_branch(user: UserRepository, repository: Repository, base: str, tip: str, name: str) -> str:
-    """Make branch `name` of the user's repository point at `tip`; the command that undoes it.
-
-    Only objects and that one ref are written: no checkout, no index, no other ref, no
-    configuration. Raises what new_branch() raises.
-    """
-    ref = new_branch(user, name)
+def put_objects(user: UserRepository, repository: Repository, base: str, tip: str) -> None:
+    """Write what `tip` adds to `base` into the user's repository, where no ref names it yet."""
     with tempfile.TemporaryDirectory(prefix="xipmatrix-pack-") as folder:
         wanted = f"{tip}\n^{base}\n".encode()
         packed = repository.git(
@@ -99,6 +99,14 @@ def put_branch(user: UserRepository, repository: Repository, base: str, tip: str
         )
         content = (Path(folder) / f"pack-{packed}.pack").read_bytes()
         _write(user, "unpack-objects", "-q", input_bytes=content)
+
+
+def put_branch(user: UserRepository, tip: str, name: str) -> str:
+    """Make branch `name` of the user's repository point at `tip`; the command that undoes it.
+
+    No checkout, no index, no other ref is touched. Raises what new_branch() raises.
+    """
+    ref = new_branch(user, name)
     _write(user, "update-ref", "-m", "xipmatrix upstream", ref, tip, "0" * len(tip))
     return f"git -C {user.path} branch -D {name}"
 

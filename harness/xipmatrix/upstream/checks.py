@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,10 @@ from pathlib import Path
 from ..core import run
 from ..core.git import IDENTITY, Repository, hermetic
 from ..kernel import KernelTree
+from ..kernel.local import UserRepository
 from .evidence import Results
 from .mails import without_cover
+from .reroll import lacks_words
 
 # Documentation/process/submitting-patches.rst: 15 or so, and a summary of 70 to 75 characters.
 MOST_PATCHES = 15
@@ -21,6 +24,9 @@ MOST_SUBJECT = 75
 # What lists take without a moderator's help (Documentation/process/email-clients.rst is silent;
 # vger's limit).
 MOST_BYTES = 100 << 10
+# How many commits of a patch's files show what is usual, and how many are too few.
+_HISTORY = 100
+_ENOUGH = 5
 
 
 @dataclass(frozen=True)
@@ -42,17 +48,21 @@ def check_all(
     mails: Sequence[Path],
     tested: Results,
     also: Mapping[str, KernelTree],
+    user: UserRepository,
 ) -> list[Check]:
     """All checks of the commits from `below` to `tip`; what they stand on begins at `base`.
 
-    `source` is a folder of the kernel at `tip`, `also` other trees to apply all of it to.
-    Raises InfrastructureError where a tool fails.
+    `source` is a folder of the kernel at `tip`, `also` other trees to apply all of it to;
+    `user` has the history that the style of subjects is read from. Raises InfrastructureError
+    where a tool fails.
     """
     patches = without_cover(mails)
     return [
         _checkpatch(source, patches),
         _whitespace(repository, below, tip),
         _subjects(patches),
+        style(user, base, repository, f"{below}..{tip}"),
+        _cover(mails),
         _sizes(patches),
         _tested(tested),
         *(_applies(name, tree, repository, f"{base}..{tip}") for name, tree in also.items()),
@@ -97,6 +107,51 @@ def _subjects(patches: Sequence[Path]) -> Check:
         not long,
         _listed(long) or f"all name a subsystem and have at most {MOST_SUBJECT} characters",
         "shorten them in series.yaml",
+    )
+
+
+def style(user: UserRepository, base: str, repository: Repository, commits: str) -> Check:
+    """Whether each subject begins as others do that touch one of its files.
+
+    Upper and lower case count: "ARM: " and "RISC-V: " are customs of their subsystems. New
+    files, and files that hardly ever change, say nothing.
+    """
+    name = "subject style"
+    wrong: list[str] = []
+    known = False
+    for line in repository.git("log", "--reverse", "--format=%H %s", commits).splitlines():
+        commit, _, subject = line.partition(" ")
+        files = repository.git("diff-tree", "-r", "--no-commit-id", "--name-only", commit)
+        custom = _custom(user, base, files.splitlines())
+        known = known or bool(custom)
+        prefix = subject.partition(": ")[0]
+        if custom and prefix not in custom:
+            usual = ", ".join(f'"{one}:" ({count})' for one, count in custom.most_common(3))
+            wrong.append(f'"{subject}": the last commits to these files say {usual}')
+    if not known:
+        return Check(name, True, "not looked at: this repository has no history of these files")
+    return Check(
+        name, not wrong, _listed(wrong) or "as in the history of their files", "series.yaml"
+    )
+
+
+def _custom(user: UserRepository, base: str, files: Sequence[str]) -> Counter[str]:
+    """How often the last commits to one of `files` began with which words before ": "."""
+    words = ["log", "--no-merges", f"-{_HISTORY}", "--format=%s", base, "--", *files]
+    subjects = user.git(*words).output.splitlines()
+    # "ARM: 9345/1: …" is "ARM": a patch system's number is no custom.
+    prefixes = Counter(re.split(r": (?:\d+/\d+: )?", one)[0] for one in subjects if ": " in one)
+    return prefixes if prefixes.total() >= _ENOUGH else Counter()
+
+
+def _cover(mails: Sequence[Path]) -> Check:
+    letters = set(mails) - set(without_cover(mails))
+    lacks = any(lacks_words(path.read_text()) for path in letters)
+    return Check(
+        "cover letter",
+        not lacks,
+        "it does not say what changed" if lacks else "complete",
+        "--changes TEXT, or edit it where it says EDITME",
     )
 
 

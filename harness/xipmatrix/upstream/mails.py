@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from .. import __version__
+from ..core.errors import InfrastructureError
 from ..core.files import complete_dir, key_of, texts_in
 from ..core.git import Repository
 from ..series.engine import Source, shown_ref
@@ -34,13 +36,28 @@ the tool added nothing of its own.
 
 @dataclass(frozen=True)
 class Cover:
-    """The cover letter: its subject, and its text without diffstat and base."""
+    """The cover letter: its subject, and its text without diffstat and base.
+
+    `changes` says what changed between versions, `range_diff` shows it.
+    """
 
     subject: str
     body: str
+    change_id: str
+    changes: str = ""
+    range_diff: str = ""
 
     @classmethod
-    def of(cls, source: Source, tested: Results, release: str) -> Cover:
+    def of(
+        cls,
+        source: Source,
+        tested: Results,
+        release: str,
+        change_id: str,
+        *,
+        changes: str = "",
+        range_diff: str = "",
+    ) -> Cover:
         """The series' own words, what was tested, and where all of it comes from."""
         body = _BODY.format(
             cover=source.series.cover.strip(),
@@ -50,7 +67,20 @@ class Cover:
             name=source.name,
             hash=key_of(texts_in(source.folder)),
         )
-        return cls(source.series.title, body)
+        return cls(source.series.title, body.strip(), change_id, changes, range_diff)
+
+    @property
+    def description(self) -> str:
+        """The branch's description: what ``b4 prep`` makes a cover letter from."""
+        parts = [f"{self.subject}\n\n{self.body}", *filter(None, [self.changes])]
+        return "\n\n---\n".join(parts)
+
+    def write(self, letter: Path) -> None:
+        """Put it into git's `letter`, from which the gaps for it go."""
+        fill_cover(letter, self.subject, "\n\n".join(filter(None, (self.body, self.changes))))
+        text, mark, base = letter.read_text().partition("\nbase-commit: ")
+        shown = f"{self.range_diff}\n" if self.range_diff else ""
+        letter.write_text(f"{text}{shown}\nchange-id: {self.change_id}{mark}{base}")
 
 
 def write_mails(
@@ -64,6 +94,7 @@ def write_mails(
     find_people: Callable[[Path], People],
     *,
     version: int = 1,
+    in_reply_to: str = "",
 ) -> list[Path]:
     """The commits from `below` to `tip` as mails in folder `place`, which is replaced as a whole.
 
@@ -78,6 +109,7 @@ def write_mails(
             *("-c", "diff.algorithm=histogram"),
             *("format-patch", "--quiet", "--no-signature", "--numbered"),
             *([f"-v{version}"] if version > 1 else []),
+            *([f"--in-reply-to={in_reply_to}"] if in_reply_to else []),
             *("--cover-letter", "--cover-from-description=none", "--thread=shallow"),
             *("--stat=72", f"--base={base}", "-o", folder.absolute(), f"{below}..{ref}"),
             # The cover letter's sender is the committer.
@@ -86,7 +118,7 @@ def write_mails(
         mails = sorted(folder.glob("*.patch"))
         found = {path: find_people(path) for path in without_cover(mails)}
         (letter,) = [path for path in mails if path not in found]
-        fill_cover(letter, cover.subject, cover.body)
+        cover.write(letter)
         found[letter] = People.all_of(found.values())
         for path, people in found.items():
             _address(path, people)
@@ -96,6 +128,14 @@ def write_mails(
 def without_cover(mails: Iterable[Path]) -> list[Path]:
     """The patches among the mails of a series."""
     return [path for path in mails if not path.name.endswith(COVER)]
+
+
+def message_id(letter: Path) -> str:
+    """A mail's Message-Id, without angle brackets."""
+    found = re.search(r"^Message-Id: <(.+)>$", letter.read_text(), re.M | re.I)
+    if found is None:
+        raise InfrastructureError("git wrote a mail without Message-Id", where=letter)
+    return found[1]
 
 
 def _address(path: Path, people: People) -> None:
