@@ -38,17 +38,9 @@ def render_fragment(
     option nor a comment: Kconfig passes over it, and nobody would miss the option.
     """
     found = Templates([templates / name for name in cell.template_folders])
-    values = {
-        "kernel": release,
-        "version": tuple(int(part) for part in release.split("-")[0].split(".")[:2]),
-        "arch": cell.arch,
-        "mmu": cell.arch_spec.mmu,
-        "board": cell.board_spec,
-        "initramfs": str(initramfs),
-    }
     parts = []
     for name in cell.config_spec.fragments:
-        text = found.render_file(f"{name}.config.j2", values)
+        text = found.render_file(f"{name}.config.j2", _values(cell, release, str(initramfs)))
         wrong = [line for line in text.splitlines() if not is_fragment_line(line)]
         if wrong:
             raise UsageError(
@@ -59,6 +51,26 @@ def render_fragment(
         parts.append(f"# {name}\n{text}")
     lines = "".join(f"{line}\n" for line in (*cell.board_spec.config, *extra))
     return "\n".join([*parts, f"# board {cell.board}\n{lines}"])
+
+
+def xip_fragment(cell: Cell, release: str, templates: Path) -> str:
+    """What makes a kernel of `release` one that executes in place, on the board of `cell`.
+
+    Raises UsageError for a template that does not render.
+    """
+    found = Templates([templates / name for name in cell.template_folders])
+    return found.render_file("xip.config.j2", _values(cell, release, ""))
+
+
+def _values(cell: Cell, release: str, initramfs: str) -> dict[str, object]:
+    return {
+        "kernel": release,
+        "version": tuple(int(part) for part in release.split("-")[0].split(".")[:2]),
+        "arch": cell.arch,
+        "mmu": cell.arch_spec.mmu,
+        "board": cell.board_spec,
+        "initramfs": initramfs,
+    }
 
 
 def without_xip(fragment: str) -> str:

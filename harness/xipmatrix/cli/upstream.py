@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import chosen_series, load, matrix_option
+from .common import chosen_series, load, matrix_option, templates_dir
 
 if TYPE_CHECKING:
-    from ..upstream import Check
+    from ..kernel import KernelTree
+    from ..kernel.local import UserRepository
+    from ..matrix.load import LoadedMatrix
+    from ..series.engine import Applied, Source
+    from ..upstream import Check, Plan, Wish
 
 
 @click.command(
@@ -23,6 +28,7 @@ Examples:
   xipmatrix upstream arm --kernel ~/linux@v7.3 --signoff -o ~/outgoing/xip-arm
   xipmatrix upstream riscv --kernel ~/linux@v7.3 --also ~/linux@next
   xipmatrix upstream riscv --kernel ~/linux@v7.3 --reroll --changes 'Keep the clock (Jo)'
+  xipmatrix upstream arm --kernel 6.12 --for downstream -o ~/xip-6.12
 \b
 The mails are for 'git send-email DIR/*.patch', which is left to you; whom they go to
 stands in them. An architecture's series names those of generic as prerequisite.
@@ -33,7 +39,12 @@ Exit codes: 0 all checks hold, 1 one does not (branch and mails are there all th
 same), 2 usage, 3 infrastructure.""",
 )
 @click.argument("name", metavar="SERIES")
-@click.option("--kernel", required=True, metavar="PATH[@REF]", help="Your git tree, at a ref.")
+@click.option(
+    "--kernel",
+    required=True,
+    metavar="PATH[@REF]",
+    help="Your git tree, at a ref; with --for also a kernel of the matrix.",
+)
 @click.option("--branch", default="", metavar="NAME", help="[default: xip/SERIES, then -vN]")
 @click.option("--signoff", is_flag=True, help="Add your Signed-off-by, with git's identity.")
 @click.option(
@@ -58,6 +69,19 @@ same), 2 usage, 3 infrastructure.""",
     help="Make the cover letter an answer. Long threads are not liked: by default it begins one.",
 )
 @click.option(
+    "--for",
+    "purpose",
+    type=click.Choice(["stable", "backport", "downstream"]),
+    help="No branch and no mails, but patches to carry: the stable queue's layout; a quilt "
+    "series; a quilt series, OpenWrt, Buildroot and Yocto, each with the options.",
+)
+@click.option(
+    "--board",
+    default="",
+    metavar="NAME",
+    help="Whose addresses the options of --for downstream have.  [default: the first]",
+)
+@click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
@@ -69,6 +93,8 @@ same), 2 usage, 3 infrastructure.""",
 def upstream_command(
     name: str,
     kernel: str,
+    purpose: str | None,
+    board: str,
     output: Path | None,
     also: Sequence[str],
     matrix_file: Path,
@@ -78,17 +104,16 @@ def upstream_command(
 
     A new branch of your repository, by your git identity; checkout, index and all other refs
     are left alone. Then the checks: each with what it found and what is to be done.
+    With --for, patches for those who carry them out of tree.
     """
-    from ..core.errors import EXIT_AS_EXPECTED, EXIT_UNEXPECTED, UsageError
+    from ..core.errors import EXIT_UNEXPECTED, UsageError
     from ..core.files import cache_dir, state_dir
-    from ..core.git import Repository
     from ..kernel import obtain
     from ..kernel.argument import from_argument, split_argument
     from ..kernel.local import find_repository
     from ..report.terminal import make_console
     from ..series.engine import GENERIC, State, apply_all
-    from ..store import open_store
-    from ..upstream import Plan, Wish, make, tested
+    from ..upstream import Plan, Wish
 
     if (wishes["changes"] or wishes["thread"]) and not wishes["reroll"]:
         raise UsageError("--changes and --thread are for --reroll: what changed since when?")
@@ -96,45 +121,104 @@ def upstream_command(
     found = chosen_series((name,))
     path, ref = split_argument(kernel)
     user = find_repository(path.resolve()) if path.is_dir() else None
-    if user is None:
+    wish = Wish(name, **wishes)
+    if user is not None:
+        _, spec = from_argument(f"{path}@{ref or 'HEAD'}", loaded.kernels)
+    elif purpose is not None and kernel in loaded.kernels:
+        spec = loaded.kernels[kernel]
+    else:
         raise UsageError("this is no git repository: a branch needs one", where=path)
-    plan = Plan.of(Wish(name, **wishes), user)
+    if purpose == "downstream" and name == GENERIC:
+        raise UsageError(
+            "options and addresses are an architecture's",
+            hint="name one: its patches come with those of generic",
+        )
+    plan = Plan.of(wish, user) if user is not None and purpose is None else None
 
     def say(text: str) -> None:
         click.echo(text, err=True)
 
-    _, spec = from_argument(f"{path}@{ref or 'HEAD'}", loaded.kernels)
     tree = obtain("upstream", spec, cache_dir(), say)
     states = apply_all(found, tree)
     console = make_console()
+    tell = functools.partial(console.print, markup=False, soft_wrap=True)
     for one in states.values():
         # Without generic's patches an architecture's have nothing to stand on.
         if one.state is State.CONFLICT or (one.name == name and one.state is not State.APPLIES):
-            console.print(f"{one.name}: {one.state}: {one.detail}", markup=False)
+            tell(f"{one.name}: {one.state}: {one.detail}")
             return EXIT_UNEXPECTED
-    # With generic's patches alone nobody builds: then what stands on them counts.
-    built = apply_all(chosen_series(()), tree) if name == GENERIC else states
-    results = tested(open_store(say), loaded.archs, Repository(tree.git_dir), tree.commit, built)
+    place = output or state_dir() / "upstream" / (f"{name}-{purpose}" if purpose else name)
+    if plan is None:
+        return _carry(wish, purpose or "", board, loaded, tree, states, user, place, tell)
     others = {
         text: obtain("upstream", from_argument(text, loaded.kernels)[1], cache_dir(), say)
         for text in also
     }
-    place = output or state_dir() / "upstream" / name
-    made = make(plan, tree, found[name], states, place, results, others, say)
-    _print(console.print, made.checks)
-    for line in (
-        f"\n{len(made.mails)} mails in {place}",
-        f"branch {made.branch} of {user.path}; to undo: {made.undo}",
-    ):
-        console.print(line, markup=False, soft_wrap=True)
-    return EXIT_AS_EXPECTED if all(one.holds for one in made.checks) else EXIT_UNEXPECTED
+    return _mail(plan, loaded, tree, found[name], states, place, others, tell, say)
 
 
-def _print(say: Callable[..., None], checks: Sequence[Check]) -> None:
+def _mail(
+    plan: Plan,
+    loaded: LoadedMatrix,
+    tree: KernelTree,
+    source: Source,
+    states: dict[str, Applied],
+    place: Path,
+    also: dict[str, KernelTree],
+    tell: Callable[[str], None],
+    say: Callable[[str], None],
+) -> int:
+    from ..core.git import Repository
+    from ..series.engine import GENERIC, apply_all
+    from ..store import open_store
+    from ..upstream import make, tested
+
+    # With generic's patches alone nobody builds: then what stands on them counts.
+    built = apply_all(chosen_series(()), tree) if source.name == GENERIC else states
+    results = tested(open_store(say), loaded.archs, Repository(tree.git_dir), tree.commit, built)
+    made = make(plan, tree, source, states, place, results, also, say)
+    status = _told(tell, made.checks)
+    tell(f"\n{len(made.mails)} mails in {place}")
+    tell(f"branch {made.branch} of {plan.user.path}; to undo: {made.undo}")
+    return status
+
+
+def _carry(
+    wish: Wish,
+    purpose: str,
+    board: str,
+    loaded: LoadedMatrix,
+    tree: KernelTree,
+    states: dict[str, Applied],
+    user: UserRepository | None,
+    place: Path,
+    tell: Callable[[str], None],
+) -> int:
+    from ..build.config import xip_fragment
+    from ..matrix.load import Wanted
+    from ..series.engine import GENERIC
+    from ..upstream import carry
+
+    fragment = ""
+    if wish.name != GENERIC:
+        boards = (board,) if board else ()
+        cell = loaded.select(Wanted(arch=(wish.name,), board=boards))[0]
+        board, fragment = cell.board, xip_fragment(cell, tree.release, templates_dir())
+    files, checks = carry(wish, purpose, tree, states, user, fragment, board, place)
+    status = _told(tell, checks)
+    tell(f"{len(files)} files in {place}")
+    return status
+
+
+def _told(tell: Callable[[str], None], checks: Sequence[Check]) -> int:
+    """Print the checks; the exit code that they make."""
+    from ..core.errors import EXIT_AS_EXPECTED, EXIT_UNEXPECTED
+
     for one in checks:
         first, *rest = one.found.splitlines()
-        say(f"{'holds' if one.holds else 'FAILS'}  {one.name}: {first}", markup=False)
+        tell(f"{'holds' if one.holds else 'FAILS'}  {one.name}: {first}")
         for line in rest:
-            say(f"         {line}", markup=False, soft_wrap=True)
+            tell(f"         {line}")
         if not one.holds:
-            say(f"         to do: {one.todo}", markup=False)
+            tell(f"         to do: {one.todo}")
+    return EXIT_AS_EXPECTED if all(one.holds for one in checks) else EXIT_UNEXPECTED

@@ -3,6 +3,19 @@
 
 from .checks import Check, check_all
 from .evidence import Results, tested
+from .layouts import PURPOSES, carry
 from .make import PREVIOUS, Made, Plan, Wish, make
 
-__all__ = ["PREVIOUS", "Check", "Made", "Plan", "Results", "Wish", "check_all", "make", "tested"]
+__all__ = [
+    "PREVIOUS",
+    "PURPOSES",
+    "Check",
+    "Made",
+    "Plan",
+    "Results",
+    "Wish",
+    "carry",
+    "check_all",
+    "make",
+    "tested",
+]

@@ -25,15 +25,19 @@ class Author:
         return f"{self.name} <{self.mail}>"
 
     @classmethod
-    def of(cls, user: UserRepository) -> Author:
-        """The identity that git has for this repository. Raises UsageError where it has none."""
+    def of(cls, user: UserRepository | None) -> Author:
+        """The identity that git has for this repository, or for you where there is none.
+
+        Raises UsageError where git has none.
+        """
         values = []
         for key in ("user.name", "user.email"):
-            done = user.git("config", "--get", key)
+            words = ["config", "--get", key]
+            done = user.git(*words) if user else run.run(["git", *words], cwd=Path("/"))
             if not done.ok or not done.output.strip():
                 raise UsageError(
                     f"git does not know your {key}",
-                    where=user.path,
+                    where=user.path if user else "",
                     hint=f"git config --global {key} …",
                 )
             values.append(done.output.strip())

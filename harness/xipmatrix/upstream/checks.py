@@ -15,7 +15,7 @@ from ..core.git import IDENTITY, Repository, hermetic
 from ..kernel import KernelTree
 from ..kernel.local import UserRepository
 from .evidence import Results
-from .mails import without_cover
+from .mails import subject_of, without_cover
 from .reroll import lacks_words
 
 # Documentation/process/submitting-patches.rst: 15 or so, and a summary of 70 to 75 characters.
@@ -82,7 +82,7 @@ def _checkpatch(source: Path, patches: Sequence[Path]) -> Check:
     return Check(
         "checkpatch --strict",
         not wrong,
-        _listed(wrong) or f"{len(patches)} patches are clean",
+        listed(wrong) or f"{len(patches)} patches are clean",
         "mend the template, or say in the cover letter why it is right",
     )
 
@@ -90,22 +90,19 @@ def _checkpatch(source: Path, patches: Sequence[Path]) -> Check:
 def _whitespace(repository: Repository, base: str, tip: str) -> Check:
     done = repository.run("diff", "--check", base, tip)
     lines = done.output.strip().splitlines()
-    return Check("white space", done.ok, _listed(lines) or "no error", "mend the template")
+    return Check("white space", done.ok, listed(lines) or "no error", "mend the template")
 
 
 def _subjects(patches: Sequence[Path]) -> Check:
     long = []
     for path in patches:
-        head = path.read_text().partition("\n\n")[0]
-        subject = re.search(r"^Subject: ((?:.*\n )*.*)", head, re.M)
-        text = re.sub(r"\n ", " ", subject[1]) if subject else ""
-        text = re.sub(r"^\[[^]]*\] ", "", text)
+        text = subject_of(path)
         if len(text) > MOST_SUBJECT or ": " not in text:
             long.append(f"{path.name}: {text}")
     return Check(
         "subjects",
         not long,
-        _listed(long) or f"all name a subsystem and have at most {MOST_SUBJECT} characters",
+        listed(long) or f"all name a subsystem and have at most {MOST_SUBJECT} characters",
         "shorten them in series.yaml",
     )
 
@@ -131,7 +128,7 @@ def style(user: UserRepository, base: str, repository: Repository, commits: str)
     if not known:
         return Check(name, True, "not looked at: this repository has no history of these files")
     return Check(
-        name, not wrong, _listed(wrong) or "as in the history of their files", "series.yaml"
+        name, not wrong, listed(wrong) or "as in the history of their files", "series.yaml"
     )
 
 
@@ -167,7 +164,7 @@ def _sizes(patches: Sequence[Path]) -> Check:
     return Check(
         "size",
         not wrong,
-        _listed(wrong) or f"{len(patches)} patches, the largest of {largest} bytes",
+        listed(wrong) or f"{len(patches)} patches, the largest of {largest} bytes",
         "split it",
     )
 
@@ -179,7 +176,7 @@ def _tested(found: Results) -> Check:
     return Check(
         "tested",
         holds,
-        _listed(wrong) or some or "no result of exactly these patches on this kernel is stored",
+        listed(wrong) or some or "no result of exactly these patches on this kernel is stored",
         "xipmatrix build --kernel … with the same tree, then again",
     )
 
@@ -204,11 +201,12 @@ def _applies(name: str, tree: KernelTree, repository: Repository, commits: str) 
     return Check(
         f"git am on {name}",
         done.ok,
-        _listed(wrong) or ("applies" if done.ok else done.output.strip()),
+        listed(wrong) or ("applies" if done.ok else done.output.strip()),
         "xipmatrix refresh --kernel … says which anchors moved",
     )
 
 
-def _listed(lines: Sequence[str], most: int = 10) -> str:
+def listed(lines: Sequence[str], most: int = 10) -> str:
+    """The first of `lines`, and how many there are beyond."""
     more = [f"and {len(lines) - most} more"] if len(lines) > most else []
     return "\n".join([*lines[:most], *more])

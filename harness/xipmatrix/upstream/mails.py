@@ -130,6 +130,14 @@ def without_cover(mails: Iterable[Path]) -> list[Path]:
     return [path for path in mails if not path.name.endswith(COVER)]
 
 
+def subject_of(path: Path) -> str:
+    """The subject of a mail by git format-patch, without what stands in brackets."""
+    head = path.read_text().partition("\n\n")[0]
+    found = re.search(r"^Subject: ((?:.*\n )*.*)", head, re.M)
+    text = re.sub(r"\n ", " ", found[1]) if found else ""
+    return re.sub(r"^\[[^]]*\] ", "", text)
+
+
 def message_id(letter: Path) -> str:
     """A mail's Message-Id, without angle brackets."""
     found = re.search(r"^Message-Id: <(.+)>$", letter.read_text(), re.M | re.I)
