@@ -14,12 +14,13 @@ from xipmatrix.build.place import BuildPlace
 from xipmatrix.core.evidence import Verdict
 from xipmatrix.matrix.load import LoadedMatrix, Wanted
 from xipmatrix.pipeline import Options, Pipeline
-from xipmatrix.pipeline.each_patch import each_patch
+from xipmatrix.pipeline.each_patch import PatchRecord, all_records, each_patch, keep_records
 from xipmatrix.store import Store
 
 # Two kernels, and two that fail: not in CI, with the mutants.
 pytestmark = pytest.mark.mutants
 
+END = 'static int __init xip_end(void)\n{\n\tpanic("x");\n}\nearly_initcall(xip_end);'
 PATCHES = [
     {
         "subject": "init: Use what is declared in the next patch",
@@ -41,6 +42,17 @@ PATCHES = [
                 "file": "init/main.c",
                 "anchor": "int xip_test(void);",
                 "text": "static int next_patch;",
+            }
+        ],
+    },
+    {
+        "subject": "init: End it all",
+        "why": "It builds, and boots no more.",
+        "edits": [
+            {
+                "do": "append",
+                "file": "init/main.c",
+                "text": END,
             }
         ],
     },
@@ -66,8 +78,8 @@ def test_the_patch_that_does_not_build_is_named(loaded: LoadedMatrix, tmp_path: 
     done = list(each_patch(pipeline, cell, place, tmp_path / "logs"))
 
     assert [(one.number, one.xip) for one in done] == [
-        *((number, False) for number in range(3)),
-        *((number, True) for number in range(3)),
+        *((number, False) for number in range(4)),
+        *((number, True) for number in range(4)),
     ]
     failed = {(one.number, one.xip): one.failure for one in done if one.failure is not None}
     assert set(failed) == {(1, False), (1, True)}
@@ -75,5 +87,15 @@ def test_the_patch_that_does_not_build_is_named(loaded: LoadedMatrix, tmp_path: 
         assert failure.verdict is Verdict.BUILD_FAILED
         assert "next_patch" in failure.reason
     assert not any(one.absent for one in done)
-    first, _, last = done[:3]
-    assert first.image != last.image
+    first, _, second, _ = done[:4]
+    assert first.image != second.image
+
+    # With XIP each is booted, and what booted before must go on to.
+    boots = [one.boot.verdict if one.boot else None for one in done[4:]]
+    assert boots == [Verdict.PASS, None, Verdict.PASS, Verdict.BOOT_PANIC]
+    records = [PatchRecord.of(cell, done[:at], one) for at, one in enumerate(done)]
+    wrong = {(one.number, one.xip) for one, kept in zip(done, records, strict=True) if kept.wrong}
+    assert wrong == {(1, False), (1, True), (3, True)}
+    assert records[-1].wrong.startswith("boot-panic: ")
+    keep_records(tmp_path / "kept/one", records)
+    assert all_records(tmp_path / "kept") == records

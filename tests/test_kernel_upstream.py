@@ -19,7 +19,7 @@ from xipmatrix.kernel import KernelTree, checkout
 from xipmatrix.kernel.local import find_repository
 from xipmatrix.series.engine import apply_all, sources
 from xipmatrix.store.index import Past
-from xipmatrix.upstream import Check, Results, check_all
+from xipmatrix.upstream import Check, Known, Results, check_all
 
 pytestmark = pytest.mark.kernel
 
@@ -62,6 +62,7 @@ def test_a_branch_and_mails(
     said = done.stdout
     assert "holds  checkpatch --strict: 5 patches are clean" in said
     assert "FAILS  tested: no result of exactly these patches" in said
+    assert 'FAILS  each patch alone: not built for arm: "ARM: hyp-stub: ' in said
     assert f"holds  git am on {user}@master: applies" in said
     failed = said[said.index(f"FAILS  git am on {user}@moved") :]
     assert "arch/arm/mm/idmap.c" in failed and "to do: xipmatrix refresh" in failed
@@ -168,7 +169,8 @@ def test_each_check_can_fail(user: Path, linux: KernelTree, tmp_path: Path) -> N
     for tested in (Results((wrong,)), Results(())):
         base = linux.commit
         mails = [letter, mail]
-        checks = check_all(source, repository, base, base, tip, mails, tested, {}, theirs)
+        known = Known(tested, {"arm": []})
+        checks = check_all(source, repository, base, base, tip, mails, theirs, known)
         found |= {one.name: one for one in checks}
         # It has no history: test_upstream.py has that check fail.
         assert [one.name for one in checks if one.holds] == ["subject style"]

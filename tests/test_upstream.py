@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from xipmatrix.core.errors import UsageError, XipmatrixError
 from xipmatrix.core.git import Repository
 from xipmatrix.kernel.local import UserRepository, find_repository
-from xipmatrix.upstream import checks, reroll, tracking
+from xipmatrix.pipeline.each_patch import PatchRecord, all_records, keep_records
+from xipmatrix.upstream import checks, compiled, reroll, tracking
 from xipmatrix.upstream.reroll import Patch
 from xipmatrix.upstream.tracking import Previous, Tracking
 
@@ -146,3 +149,92 @@ def test_a_thread_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UsageError, match="needs b4"):
         reroll.from_thread(box)
+
+
+def record(tree: str, *, xip: bool, **more: Any) -> PatchRecord:
+    values = {"absent": False, "booted": xip, "wrong": "", **more}
+    cell = "7.3/arm/virt/tiny/gcc"
+    return PatchRecord(cell=cell, series="arm", tree=tree, subject="s", xip=xip, **values)
+
+
+def test_every_patch_has_to_be_built_both_ways(user: UserRepository) -> None:
+    git = Repository(user.common)
+    trees = git.git("log", "--format=%T", "HEAD~2..HEAD").splitlines()
+    both = [record(tree, xip=xip) for tree in trees for xip in (False, True)]
+    other = [record("0" * 40, xip=True, wrong="build-failed: of another series")]
+
+    def check(**records: Sequence[PatchRecord]) -> checks.Check:
+        return checks.patch_by_patch(git, "HEAD~2..HEAD", records)
+
+    good = check(arm=[*both, *other])
+    assert good.holds and good.found == "4 builds, 2 of them boot in place"
+    for less in (both[1:], both[:-1]):
+        found = check(arm=less)
+        assert not found.holds and found.found.startswith('not built for arm: "ARM: 92')
+    found = check(arm=both, riscv=both[:2])
+    assert not found.holds and "not built for riscv" in found.found
+    bad = record(trees[0], xip=True, booted=False, wrong="boot-panic: it ends")
+    found = check(arm=[*both[:1], bad, *both[2:]])
+    assert not found.holds and found.found.endswith("boot-panic: it ends")
+    early = record(trees[1], xip=True, absent=True, booted=False)
+    found = check(arm=[*both[:3], early])
+    assert found.holds and found.found == "3 builds, 1 of them boot in place"
+
+
+def test_a_damaged_record_is_passed_over(tmp_path: Path) -> None:
+    keep_records(tmp_path / "good", [record("a", xip=True)])
+    for name, text in (("half", '[{"cell": '), ("other", '[{"cell": 1}]')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "patches.json").write_text(text)
+    assert all_records(tmp_path) == [record("a", xip=True)]
+
+
+def test_what_the_build_says_is_read() -> None:
+    kconfig = """\
+arch/arm/Kconfig:12:warning: leading whitespace ignored
+
+WARNING: unmet direct dependencies detected for NEEDED
+  Depends on [n]: A [=n]
+  Selected by [y]:
+  - ONE [=y]
+#
+# configuration written to .config
+"""
+    assert compiled.complaints(kconfig) == [
+        "WARNING: unmet direct dependencies detected for NEEDED Depends on [n]: A [=n] "
+        "Selected by [y]: - ONE [=y]",
+        "arch/arm/Kconfig:12:warning: leading whitespace ignored",
+    ]
+    assert compiled.complaints("#\n# configuration written to .config\n#\n") == []
+    assert compiled.complaints("init/Kconfig:1:error: recursive dependency detected!\n")
+
+    said = """\
+/src/init/main.c:7:5: warning: no previous prototype for 'x' [-Wmissing-prototypes]
+/src/init/main.c: note: declare it
+../arch/arm/mm/idmap.c:9:1: warning: incorrect type in argument 1
+/src/lib/other.c:1:1: warning: not ours
+/src/init/main.c:9:5: error: expected ';'
+"""
+    found = compiled.warnings_in(said, "/src", ["init/main.c", "arch/arm/mm/idmap.c"])
+    assert sorted(found) == [
+        ("arch/arm/mm/idmap.c", "warning: incorrect type in argument 1"),
+        ("init/main.c", "error: expected ';'"),
+        ("init/main.c", "warning: no previous prototype for 'x' [-Wmissing-prototypes]"),
+    ]
+
+
+def test_a_label_that_is_in_another_folder_is_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "Documentation/process").mkdir(parents=True)
+    (tmp_path / "Documentation/process/other.rst").write_text(".. _there:\n\nText\n")
+    text = "Documentation/admin-guide/xip.rst"
+    said = "".join(
+        f"{tmp_path}/{text}:{line}: WARNING: {what}\n"
+        for line, what in enumerate(
+            ("undefined label: 'there'", "undefined label: 'nowhere'", "Title underline too short.")
+        )
+    )
+    assert compiled.said_of_texts(said, [text], tmp_path) == [
+        f"{text}: WARNING: undefined label: 'nowhere'",
+        f"{text}: WARNING: Title underline too short.",
+    ]
+    assert compiled.said_of_texts(said, ["Documentation/other/text.rst"], tmp_path) == []

@@ -102,6 +102,9 @@ def xipmatrix() -> None:
 def main() -> None:
     """Run the command line and exit; no traceback reaches a user."""
     signal.signal(signal.SIGTERM, _interrupt)
+    # Programs that are installed beside us (b4, dtschema) are found, after the system's.
+    beside = os.path.dirname(sys.executable)  # noqa: PTH120 - pathlib is not needed for 'list'
+    os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", os.defpath), beside))
     try:
         code = xipmatrix.main(standalone_mode=False, prog_name="xipmatrix")
         sys.exit(code if isinstance(code, int) else 0)

@@ -22,11 +22,12 @@ Examples:
   xipmatrix each-patch 7.3/arm/virt/tiny/gcc
   xipmatrix each-patch 7.3/riscv/virt/mtd/gcc --kernel ~/linux@next
 \b
-Whatever patch a bisection ends up at has to build. "same" and "changed" say whether
-the image without XIP is, byte for byte, that of the patch before. Patches before
-the one that adds CONFIG_XIP_KERNEL cannot be built with it.
+Whatever patch a bisection ends up at has to build, and to boot once one before it did.
+"same" and "changed" say whether the image without XIP is, byte for byte, that of the
+patch before. Patches before the one that adds CONFIG_XIP_KERNEL cannot be built with
+it. What is found is kept for the checks of 'xipmatrix upstream'.
 \b
-Exit codes: 0 all of them build, 1 one does not, 2 usage, 3 infrastructure,
+Exit codes: 0 all of them are fit to be sent, 1 one is not, 2 usage, 3 infrastructure,
 130 interrupted: the same command goes on.""",
 )
 @click.argument("cell_id", metavar="CELL")
@@ -41,6 +42,8 @@ def each_patch_command(
 ) -> int:
     """Build the kernel of CELL after every patch of its series, without XIP and with it.
 
+    What has XIP is booted, too.
+
     CELL is an id such as 7.3/arm/virt/tiny/gcc (see 'xipmatrix list'); with --kernel, its
     kernel is replaced by your tree.
     """
@@ -50,7 +53,7 @@ def each_patch_command(
     from ..core.files import cache_dir, key_of, locked, remove, state_dir
     from ..core.host import ensure_packages, packages_for
     from ..pipeline import Options, Pipeline
-    from ..pipeline.each_patch import each_patch
+    from ..pipeline.each_patch import PatchRecord, each_patch, keep_records
     from ..report.terminal import Progress, make_console
     from ..store import Store
 
@@ -70,6 +73,7 @@ def each_patch_command(
     place = BuildPlace(cache_dir() / "each-patch" / key)
     logs = state_dir() / "each-patch" / key
     done: list[PatchBuild] = []
+    records: list[PatchRecord] = []
     with locked(place.folder, say, "this cell's patches"), Progress(console, []) as progress:
         remove(logs)
         run = Store(logs).new_run(f"xipmatrix each-patch {cell.id}")
@@ -77,25 +81,40 @@ def each_patch_command(
         pipeline = Pipeline(loaded, templates_dir(), run, options, progress)
         try:
             for one in each_patch(pipeline, cell, place, logs):
-                say(f"{_said(one, done[-1] if done else None):>9}  {one.number:2}  {one.subject}")
+                said = _said(one, done[-1] if done else None)
+                say(f"{said:>{_WIDTH}}  {one.number:2}  {one.subject}")
                 if one.failure is not None:
-                    say(f"           {one.failure.reason}")
-                    say(f"           log: {one.failure.log or logs}")
+                    say(f"{'':{_WIDTH}}      {one.failure.reason}")
+                    say(f"{'':{_WIDTH}}      log: {one.failure.log or logs}")
+                records.append(PatchRecord.of(cell, done, one))
                 done.append(one)
+                keep_records(logs, records)
         except CellFailure as failure:
             say(f"{failure.verdict}: {failure.reason}")
             return EXIT_UNEXPECTED
         remove(place.folder)
-    failed = sum(one.failure is not None for one in done)
-    say(f"\n{len(done)} builds of {max(one.number for one in done)} patches, {failed} failed")
+    failed = sum(bool(one.wrong) for one in records)
+    booted = sum(one.booted for one in records)
+    say(
+        f"\n{len(done)} builds of {max(one.number for one in done)} patches, {failed} failed; "
+        f"{booted} booted in place"
+    )
     return EXIT_UNEXPECTED if failed else EXIT_AS_EXPECTED
 
 
+# Of what is said first on a line; verdicts are the longest.
+_WIDTH = 20
+
+
 def _said(one: PatchBuild, before: PatchBuild | None) -> str:
+    from ..core.evidence import Verdict
+
     if one.failure is not None:
         return str(one.failure.verdict)
     if one.absent:
         return "no XIP"
-    if one.xip or one.number == 0:
-        return "XIP" if one.xip else "normal"
+    if one.boot is not None:
+        return "XIP boots" if one.boot.verdict is Verdict.PASS else f"XIP {one.boot.verdict}"
+    if one.number == 0:
+        return "normal"
     return "same" if before is not None and before.image == one.image else "changed"

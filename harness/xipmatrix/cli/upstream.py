@@ -5,19 +5,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import chosen_series, load, matrix_option, templates_dir
+from .common import chosen_series, jobs_option, load, matrix_option, templates_dir
 
 if TYPE_CHECKING:
     from ..kernel import KernelTree
     from ..kernel.local import UserRepository
     from ..matrix.load import LoadedMatrix
     from ..series.engine import Applied, Source
-    from ..upstream import Check, Plan, Wish
+    from ..upstream import Check, Compiler, Plan, Wish
 
 
 @click.command(
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 Examples:
   xipmatrix upstream generic --kernel ~/linux@v7.3
   xipmatrix upstream arm --kernel ~/linux@v7.3 --signoff -o ~/outgoing/xip-arm
-  xipmatrix upstream riscv --kernel ~/linux@v7.3 --also ~/linux@next
+  xipmatrix upstream riscv --kernel ~/linux@v7.3 --also ~/linux@next --compile
   xipmatrix upstream riscv --kernel ~/linux@v7.3 --reroll --changes 'Keep the clock (Jo)'
   xipmatrix upstream arm --kernel 6.12 --for downstream -o ~/xip-6.12
 \b
@@ -88,6 +89,14 @@ same), 2 usage, 3 infrastructure.""",
     show_default="below ~/.local/state/xipmatrix/upstream",
     help="Folder of the mails; what is there is replaced.",
 )
+@click.option(
+    "--compile",
+    "compiling",
+    is_flag=True,
+    help="Also the checks that take minutes: W=1 and sparse on the files touched, allnoconfig, "
+    "allmodconfig and random configurations, documentation, device tree bindings.",
+)
+@jobs_option
 @click.option("--also", multiple=True, metavar="PATH@REF", help="Another tree to try 'git am' on.")
 @matrix_option
 def upstream_command(
@@ -97,6 +106,8 @@ def upstream_command(
     board: str,
     output: Path | None,
     also: Sequence[str],
+    compiling: bool,
+    jobs: int,
     matrix_file: Path,
     **wishes: Any,
 ) -> int:
@@ -148,51 +159,84 @@ def upstream_command(
             tell(f"{one.name}: {one.state}: {one.detail}")
             return EXIT_UNEXPECTED
     place = output or state_dir() / "upstream" / (f"{name}-{purpose}" if purpose else name)
+    ground = _Ground(loaded, tree, found[name], states, place, tell, say)
     if plan is None:
-        return _carry(wish, purpose or "", board, loaded, tree, states, user, place, tell)
+        return _carry(ground, wish, purpose or "", board, user)
     others = {
         text: obtain("upstream", from_argument(text, loaded.kernels)[1], cache_dir(), say)
         for text in also
     }
-    return _mail(plan, loaded, tree, found[name], states, place, others, tell, say)
+    return _mail(ground, plan, others, jobs if compiling else None)
 
 
-def _mail(
-    plan: Plan,
-    loaded: LoadedMatrix,
-    tree: KernelTree,
-    source: Source,
-    states: dict[str, Applied],
-    place: Path,
-    also: dict[str, KernelTree],
-    tell: Callable[[str], None],
-    say: Callable[[str], None],
-) -> int:
+@dataclass(frozen=True)
+class _Ground:
+    """What all ways to give a series away begin with."""
+
+    loaded: LoadedMatrix
+    tree: KernelTree
+    source: Source
+    states: dict[str, Applied]
+    place: Path
+    tell: Callable[[str], None]
+    say: Callable[[str], None]
+
+
+def _mail(ground: _Ground, plan: Plan, also: dict[str, KernelTree], jobs: int | None) -> int:
+    from ..core.files import remove, state_dir
     from ..core.git import Repository
+    from ..pipeline.each_patch import all_records
     from ..series.engine import GENERIC, apply_all
     from ..store import open_store
-    from ..upstream import make, tested
+    from ..upstream import Compiling, Known, make, tested
 
+    tree, source, states = ground.tree, ground.source, ground.states
     # With generic's patches alone nobody builds: then what stands on them counts.
     built = apply_all(chosen_series(()), tree) if source.name == GENERIC else states
-    results = tested(open_store(say), loaded.archs, Repository(tree.git_dir), tree.commit, built)
-    made = make(plan, tree, source, states, place, results, also, say)
-    status = _told(tell, made.checks)
-    tell(f"\n{len(made.mails)} mails in {place}")
-    tell(f"branch {made.branch} of {plan.user.path}; to undo: {made.undo}")
+    results = tested(
+        open_store(ground.say), ground.loaded.archs, Repository(tree.git_dir), tree.commit, built
+    )
+    series = chosen_series(()) if source.name == GENERIC else states
+    alone = all_records(state_dir() / "each-patch")
+    records = {
+        name: [one for one in alone if one.series == name] for name in series if name != GENERIC
+    }
+    compiling = None
+    if jobs is not None:
+        logs = state_dir() / "upstream" / "logs" / source.name
+        remove(logs)
+        compiling = Compiling(_compilers(ground, list(records)), jobs, logs)
+    known = Known(results, records, also)
+    made = make(plan, tree, source, states, ground.place, known, compiling, ground.say)
+    status = _told(ground.tell, made.checks)
+    ground.tell(f"\n{len(made.mails)} mails in {ground.place}")
+    ground.tell(f"branch {made.branch} of {plan.user.path}; to undo: {made.undo}")
     return status
 
 
+def _compilers(ground: _Ground, archs: Sequence[str]) -> list[Compiler]:
+    """A compiler for each of `archs`: that of its first cell."""
+    from ..build import toolchain as toolchains
+    from ..build.config import xip_fragment
+    from ..core.host import ensure_packages, packages_for, upstream_packages
+    from ..matrix.load import Wanted
+    from ..upstream import Compiler
+
+    cells = [ground.loaded.select(Wanted(arch=(arch,)))[0] for arch in archs]
+    pairs = [(cell.arch_spec, cell.toolchain) for cell in cells]
+    ensure_packages([*packages_for(pairs), *upstream_packages()], ground.say)
+    found = []
+    for cell in cells:
+        srcarch = cell.arch_spec.kernel_arch
+        words = dict(toolchains.of_cell(cell).make_vars) | {"ARCH": srcarch}
+        make = tuple(f"{key}={value}" for key, value in words.items())
+        xip = xip_fragment(cell, ground.tree.release, templates_dir())
+        found.append(Compiler(cell.series, srcarch, make, xip))
+    return found
+
+
 def _carry(
-    wish: Wish,
-    purpose: str,
-    board: str,
-    loaded: LoadedMatrix,
-    tree: KernelTree,
-    states: dict[str, Applied],
-    user: UserRepository | None,
-    place: Path,
-    tell: Callable[[str], None],
+    ground: _Ground, wish: Wish, purpose: str, board: str, user: UserRepository | None
 ) -> int:
     from ..build.config import xip_fragment
     from ..matrix.load import Wanted
@@ -202,11 +246,13 @@ def _carry(
     fragment = ""
     if wish.name != GENERIC:
         boards = (board,) if board else ()
-        cell = loaded.select(Wanted(arch=(wish.name,), board=boards))[0]
-        board, fragment = cell.board, xip_fragment(cell, tree.release, templates_dir())
-    files, checks = carry(wish, purpose, tree, states, user, fragment, board, place)
-    status = _told(tell, checks)
-    tell(f"{len(files)} files in {place}")
+        cell = ground.loaded.select(Wanted(arch=(wish.name,), board=boards))[0]
+        board, fragment = cell.board, xip_fragment(cell, ground.tree.release, templates_dir())
+    files, checks = carry(
+        wish, purpose, ground.tree, ground.states, user, fragment, board, ground.place
+    )
+    status = _told(ground.tell, checks)
+    ground.tell(f"{len(files)} files in {ground.place}")
     return status
 
 

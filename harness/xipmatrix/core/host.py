@@ -48,6 +48,7 @@ class Architecture(Protocol):
 class _Packages(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     packages: dict[str, str]
+    upstream: dict[str, str]
     tests: dict[str, str]
 
 
@@ -77,9 +78,15 @@ def all_packages(archs: Iterable[Architecture]) -> list[str]:
     return packages_for([(arch, name) for arch in archs for name in arch.toolchains])
 
 
+def upstream_packages() -> list[str]:
+    """The Debian packages that only checks of a series to be sent need."""
+    return list(yamlfile.load(PACKAGES, _Packages).upstream)
+
+
 def test_packages() -> list[str]:
     """The Debian packages that only our own tests need."""
-    return list(yamlfile.load(PACKAGES, _Packages).tests)
+    known = yamlfile.load(PACKAGES, _Packages)
+    return [*known.upstream, *known.tests]
 
 
 def is_debian() -> bool:

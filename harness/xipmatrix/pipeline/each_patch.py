@@ -7,37 +7,51 @@ A bisection may end up at any commit of a series (Documentation/process/submitti
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from ..build import toolchain as toolchains
 from ..build.compile import NORMAL_IMAGE
 from ..build.place import BuildPlace
 from ..core.evidence import CellFailure, Verdict
+from ..core.files import write_json
 from ..core.git import Repository
 from ..matrix.model import Cell
 from ..series.engine import GENERIC
+from ..verdict import Judgement
 from .stages import Ground, Pipeline, Prepared
 
 
 @dataclass(frozen=True)
 class PatchBuild:
-    """One commit, built with XIP or without.
+    """One commit, built with XIP or without; with it, it was booted too.
 
-    `number` counts from 1, and 0 is the kernel without any patch. `absent`: there is no
-    CONFIG_XIP_KERNEL yet, as no patch so far added it. `failure` is why it did not build.
-    `image` is the image's SHA-256.
+    `number` counts from 1, and 0 is the kernel without any patch. `tree` is the commit's.
+    `absent`: there is no CONFIG_XIP_KERNEL yet, as no patch so far added it. `failure` is why
+    it did not build, `boot` how it was judged. `image` is the image's SHA-256.
     """
 
     number: int
     commit: str
+    tree: str
     subject: str
     xip: bool
     image: str = ""
     absent: bool = False
     failure: CellFailure | None = None
+    boot: Judgement | None = None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What became of it; None where there is no XIP yet, or where nothing was to boot."""
+        if self.failure is not None:
+            return self.failure.verdict
+        return self.boot.verdict if self.boot else None
 
 
 def commits_of(prepared: Prepared, arch: str) -> tuple[str, ...]:
@@ -52,6 +66,8 @@ def each_patch(
 ) -> Iterator[PatchBuild]:
     """Build the kernel of `cell` at each of its series' commits, first without XIP, then with it.
 
+    With it, each image that is another than those before is booted and judged as well: by what
+    the boot shows alone, since what lies where in the image is the whole series' promise.
     Incrementally, in `place`, of which the caller holds the lock and `pipeline` knows.
     What fails leaves its logs in `folder`. Raises CellFailure where the series does not apply,
     InfrastructureError for faults of our own.
@@ -61,13 +77,15 @@ def each_patch(
     toolchain = toolchains.of_cell(cell)
     commits = commits_of(prepared, cell.series)
     repository = Repository(prepared.kernel.git_dir)
+    boots: dict[str, Judgement] = {}
     for xip in (False, True):
         seen = False
         for number, commit in enumerate(commits):
             tip = replace(prepared.states[cell.series], tip=commit)
             here = Prepared(prepared.kernel, {**prepared.states, cell.series: tip})
             subject = repository.git("show", "-s", "--format=%s", commit)
-            one = PatchBuild(number, commit, subject, xip)
+            tree = repository.git("rev-parse", f"{commit}^{{tree}}")
+            one = PatchBuild(number, commit, tree, subject, xip)
             logs = folder / f"{number:02}-{'xip' if xip else 'normal'}"
             logs.mkdir(parents=True, exist_ok=True)
             try:
@@ -76,8 +94,76 @@ def each_patch(
                 image = (kept.folder / ("xipImage" if xip else NORMAL_IMAGE)).read_bytes()
                 one = replace(one, image=hashlib.sha256(image).hexdigest())
                 seen = True
+                if xip:
+                    if one.image not in boots:
+                        boots[one.image] = pipeline.booted(cell, kept, logs)
+                    one = replace(one, boot=boots[one.image])
             except CellFailure as failure:
                 last = number == len(commits) - 1
                 absent = xip and not seen and failure.verdict is Verdict.CONFIG_DROPPED and not last
                 one = replace(one, absent=absent, failure=None if absent else failure)
             yield one
+
+
+def breaks(done: Sequence[PatchBuild], one: PatchBuild) -> bool:
+    """Whether patch `one` is not fit to be sent: it does not build, or no longer boots.
+
+    `done` are those before it. What never booted may do so yet, but for the last patch.
+    """
+    if one.failure is not None:
+        return True
+    if one.boot is None or one.boot.verdict is Verdict.PASS:
+        return False
+    last = max(each.number for each in done) == one.number  # the builds without XIP are complete
+    return last or any(each.boot and each.boot.verdict is Verdict.PASS for each in done)
+
+
+class PatchRecord(BaseModel):
+    """What is kept of one :class:`PatchBuild`. `wrong` is why its patch is not fit to be sent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    cell: str
+    series: str
+    tree: str
+    subject: str
+    xip: bool
+    absent: bool
+    booted: bool
+    wrong: str
+
+    @classmethod
+    def of(cls, cell: Cell, done: Sequence[PatchBuild], one: PatchBuild) -> PatchRecord:
+        """Of `one`, before which there were `done`."""
+        wrong = ""
+        if breaks(done, one):
+            reason = one.failure.reason if one.failure else one.boot.reason if one.boot else ""
+            wrong = f"{one.verdict}: {reason.splitlines()[0] if reason else ''}"
+        booted = one.boot is not None and one.boot.verdict is Verdict.PASS
+        return cls(
+            cell=cell.id,
+            series=cell.series,
+            tree=one.tree,
+            subject=one.subject,
+            xip=one.xip,
+            absent=one.absent,
+            booted=booted,
+            wrong=wrong,
+        )
+
+
+_RECORDS = TypeAdapter(list[PatchRecord])
+_RECORD = "patches.json"
+
+
+def keep_records(folder: Path, records: Sequence[PatchRecord]) -> None:
+    """Write `records` to a run's `folder`."""
+    write_json(folder / _RECORD, [one.model_dump() for one in records])
+
+
+def all_records(folder: Path) -> list[PatchRecord]:
+    """The records of all runs that have a folder in `folder`; what is damaged is passed over."""
+    found: list[PatchRecord] = []
+    for path in sorted(folder.glob(f"*/{_RECORD}")):
+        with contextlib.suppress(OSError, ValidationError):
+            found += _RECORDS.validate_json(path.read_bytes())
+    return found

@@ -563,6 +563,15 @@ class Pipeline:
             result.paths["first try"] = str(_set_aside(folder))
         return flaky(*tries) if len(tries) == _TRIES else judgement
 
+    def booted(self, cell: Cell, build: Kept, folder: Path) -> Judgement:
+        """One boot of a kernel of `cell` that was built, and the verdict on it alone."""
+        built = compiling.built(build.folder)
+        seen = boot_once(cell, built, folder, self.limits(), self.templates)
+        judgement = judge(cell, seen, built.vmlinux)
+        if judgement.verdict is Verdict.PASS:
+            forget_dumps(seen)
+        return judgement
+
     def _boot_templates(self, cell: Cell) -> str:
         stub = cell.board_spec.reset_stub
         if stub is None:

@@ -7,13 +7,14 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core import run
 from ..core.git import IDENTITY, Repository, hermetic
 from ..kernel import KernelTree
 from ..kernel.local import UserRepository
+from ..pipeline.each_patch import PatchRecord
 from .evidence import Results
 from .mails import subject_of, without_cover
 from .reroll import lacks_words
@@ -39,6 +40,16 @@ class Check:
     todo: str = ""
 
 
+@dataclass(frozen=True)
+class Known:
+    """What checks look at beside the commits: results of cells, and of single patches by the
+    architecture that they are to be built for; `also` are other trees to apply all of it to."""
+
+    tested: Results
+    records: Mapping[str, Sequence[PatchRecord]] = field(default_factory=dict)
+    also: Mapping[str, KernelTree] = field(default_factory=dict)
+
+
 def check_all(
     source: Path,
     repository: Repository,
@@ -46,15 +57,13 @@ def check_all(
     below: str,
     tip: str,
     mails: Sequence[Path],
-    tested: Results,
-    also: Mapping[str, KernelTree],
     user: UserRepository,
+    known: Known,
 ) -> list[Check]:
     """All checks of the commits from `below` to `tip`; what they stand on begins at `base`.
 
-    `source` is a folder of the kernel at `tip`, `also` other trees to apply all of it to;
-    `user` has the history that the style of subjects is read from. Raises InfrastructureError
-    where a tool fails.
+    `source` is a folder of the kernel at `tip`; `user` has the history that the style of
+    subjects is read from. Raises InfrastructureError where a tool fails.
     """
     patches = without_cover(mails)
     return [
@@ -64,8 +73,9 @@ def check_all(
         style(user, base, repository, f"{below}..{tip}"),
         _cover(mails),
         _sizes(patches),
-        _tested(tested),
-        *(_applies(name, tree, repository, f"{base}..{tip}") for name, tree in also.items()),
+        _tested(known.tested),
+        patch_by_patch(repository, f"{below}..{tip}", known.records),
+        *(_applies(name, tree, repository, f"{base}..{tip}") for name, tree in known.also.items()),
     ]
 
 
@@ -178,6 +188,32 @@ def _tested(found: Results) -> Check:
         holds,
         listed(wrong) or some or "no result of exactly these patches on this kernel is stored",
         "xipmatrix build --kernel … with the same tree, then again",
+    )
+
+
+def patch_by_patch(
+    repository: Repository, commits: str, records: Mapping[str, Sequence[PatchRecord]]
+) -> Check:
+    """Whether every patch was built on its own, without XIP and with it, for all of `records`."""
+    missing: list[str] = []
+    wrong: list[str] = []
+    builds = boots = 0
+    for line in repository.git("log", "--reverse", "--format=%T %s", commits).splitlines():
+        tree, _, subject = line.partition(" ")
+        for arch, known in records.items():
+            found = {one.xip: one for one in known if one.tree == tree}
+            builds += sum(not one.absent for one in found.values())
+            boots += sum(one.booted for one in found.values())
+            wrong += [
+                f'{one.cell}: "{subject}": {one.wrong}' for one in found.values() if one.wrong
+            ]
+            if len(found) < 2:
+                missing.append(f'not built for {arch}: "{subject}"')
+    return Check(
+        "each patch alone",
+        not missing and not wrong,
+        listed([*wrong, *missing]) or f"{builds} builds, {boots} of them boot in place",
+        "xipmatrix each-patch CELL --kernel … with the same tree, then again",
     )
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,8 +18,8 @@ from ..kernel.local import UserRepository
 from ..series.engine import Applied, Source
 from . import reroll, tracking
 from .branch import Author, new_branch, put_branch, put_objects, rewritten
-from .checks import Check, check_all
-from .evidence import Results
+from .checks import Check, Known, check_all
+from .compiled import Compiler, Sources, compiled_checks
 from .mails import Cover, message_id, write_mails
 from .people import people_for
 
@@ -41,6 +42,15 @@ class Wish:
     changes: str = ""
     thread: str = ""
     in_reply_to: str = ""
+
+
+@dataclass(frozen=True)
+class Compiling:
+    """With what the checks compile, how many files at a time, and where logs go."""
+
+    compilers: Sequence[Compiler]
+    jobs: int
+    logs: Path
 
 
 @dataclass(frozen=True)
@@ -120,11 +130,13 @@ def make(
     source: Source,
     states: Mapping[str, Applied],
     place: Path,
-    tested: Results,
-    also: Mapping[str, KernelTree],
+    known: Known,
+    compiling: Compiling | None,
     say: Say,
 ) -> Made:
     """Make the series' branch in the user's repository and its mails in folder `place`.
+
+    `compiling` is for the checks that take minutes; None leaves them out.
 
     `states` are the series that apply to `tree`, that of the plan as the last of them. The branch
     comes last: where anything fails before, it is not there. Raises UsageError for what the user
@@ -151,7 +163,7 @@ def make(
         differs = reroll.range_diff(user, again.commits, f"{below}..{tip}")
         shown = f"Range-diff against v{plan.number - 1}:\n{differs}"
     cover = Cover.of(
-        source, tested, tree.release, plan.change_id, changes=again.changes, range_diff=shown
+        source, known.tested, tree.release, plan.change_id, changes=again.changes, range_diff=shown
     )
     # The same files as at `tip`, which is another commit each time.
     folder = checkout(tree.git_dir, own.tip, cache_dir(), say)
@@ -167,14 +179,25 @@ def make(
         version=plan.number,
         in_reply_to=plan.in_reply_to,
     )
-    checks = check_all(folder, repository, tree.commit, below, tip, mails, tested, also, user)
+    checks = check_all(folder, repository, tree.commit, below, tip, mails, user, known)
+    if compiling is not None:
+        with tempfile.TemporaryDirectory(prefix="upstream-", dir=cache_dir()) as work:
+            sources = Sources(
+                folder,
+                lambda: checkout(tree.git_dir, own.base, cache_dir(), say),
+                repository.git("diff", "--name-only", below, tip).splitlines(),
+                Path(work),
+                compiling.logs,
+                compiling.jobs,
+            )
+            checks += compiled_checks(sources, compiling.compilers, say)
     undo = put_branch(user, tip, plan.branch)
     letter = message_id(mails[0])
     if plan.previous is not None:
-        known = plan.previous.tracking.next(below, letter)
+        tracked = plan.previous.tracking.next(below, letter)
     else:
-        known = tracking.Tracking(wish.name, 1, plan.change_id, below, letter)
-    tracking.store(user, plan.branch, cover.description, known)
+        tracked = tracking.Tracking(wish.name, 1, plan.change_id, below, letter)
+    tracking.store(user, plan.branch, cover.description, tracked)
     return Made(plan.branch, undo, tuple(mails), tuple(checks))
 
 

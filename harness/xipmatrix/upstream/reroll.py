@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import mailbox
 import re
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -136,9 +137,7 @@ def from_thread(source: str | Path) -> dict[str, tuple[str, ...]]:
     where b4 fails.
     """
     if run.find_tool("b4") is None:
-        raise UsageError(
-            "collecting trailers needs b4", hint="pip install b4, or apt-get install b4"
-        )
+        raise UsageError("collecting trailers needs b4", hint=f"{sys.prefix}/bin/pip install b4")
     with tempfile.TemporaryDirectory(prefix="xipmatrix-b4-") as folder:
         # Not the user's settings: what is kept must not depend on them. No key is looked up.
         env = {
