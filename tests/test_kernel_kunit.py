@@ -81,6 +81,10 @@ def test_both_kernels_say_the_same(compared: Compared, tmp_path: Path) -> None:
     one = parity(judged)
     assert judged.verdict is Verdict.PASS, judged.reason
     assert one.figures["suites"] > 90 and one.figures["cases"] > 1000
+    # What it is for: code and read-only data, more than a megabyte, are not in RAM.
+    here = judged.figure("memory", "mem_available_kb")
+    there = judged.figure("normal-kernel", "normal_mem_available_kb")
+    assert here > there + 1024
 
 
 def test_suites_that_run_in_ram_only(compared: Compared, tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def test_a_branch_and_mails(
     assert "FAILS  tested: no result of exactly these patches" in said
     assert 'FAILS  each patch alone: not built for arm: "ARM: hyp-stub: ' in said
     assert f"holds  git am on {user}@master: applies" in said
+    assert "holds  git am on its base: applies" in said
     failed = said[said.index(f"FAILS  git am on {user}@moved") :]
     assert "arch/arm/mm/idmap.c" in failed and "to do: xipmatrix refresh" in failed
 
@@ -87,6 +88,7 @@ def test_a_branch_and_mails(
     assert "From: A Developer <dev@example.com>" in letter
     assert f"base-commit: {linux.commit}" in letter
     assert letter.count("prerequisite-patch-id: ") == 12
+    assert "  arm: works with 5 patches on those for all architectures\n  riscv: works" in letter
     assert "generated-content.rst" in letter and "***" not in letter
     identity = next(line for line in letter.splitlines() if line.startswith("Message-Id: "))
     for mail in mails[1:]:
@@ -169,11 +171,11 @@ def test_each_check_can_fail(user: Path, linux: KernelTree, tmp_path: Path) -> N
     for tested in (Results((wrong,)), Results(())):
         base = linux.commit
         mails = [letter, mail]
-        known = Known(tested, {"arm": []})
+        known = Known(tested, records={"arm": []})
         checks = check_all(source, repository, base, base, tip, mails, theirs, known)
         found |= {one.name: one for one in checks}
         # It has no history: test_upstream.py has that check fail.
-        assert [one.name for one in checks if one.holds] == ["subject style"]
+        assert [one.name for one in checks if one.holds] == ["subject style", "git am on its base"]
         assert all(one.todo for one in checks if not one.holds)
     assert "space prohibited" in found["checkpatch --strict"].found
     assert "trailing whitespace" in found["white space"].found

@@ -20,9 +20,11 @@ from xipmatrix.core.evidence import Evidence, Verdict
 from xipmatrix.core.git import Repository
 from xipmatrix.kernel import KernelTree
 from xipmatrix.machine.ktap import PARSER, Results, read_results
+from xipmatrix.machine.protocol import Userspace
 from xipmatrix.machine.result import End
 from xipmatrix.pipeline.normal import config_differences
 from xipmatrix.verdict import judge
+from xipmatrix.verdict.beside import beside_normal
 from xipmatrix.verdict.kunit import parity
 
 CONSOLE = (Path(__file__).parent / "logs" / "kunit.riscv.log").read_text()
@@ -225,3 +227,16 @@ def test_a_real_console_that_is_cut_amid_a_suite(tree: Path, tmp_path: Path) -> 
 @pytest.mark.kernel
 def test_a_console_without_suites(tree: Path, tmp_path: Path) -> None:
     assert read(tree, tmp_path, KERNEL) == {}
+
+
+def test_what_executing_in_place_saves() -> None:
+    def said(available: str) -> Userspace:
+        text = f"MemTotal: 64000 kB\n{available}"
+        return Userspace(files={"/proc/meminfo": text})
+
+    more = beside_normal(said("MemAvailable: 60000 kB\n"), said("MemAvailable: 57000 kB\n"), 9, 5)
+    assert more.holds and more.summary.startswith("+3000 kB free RAM; image 9 bytes")
+    assert more.figures["normal_mem_available_kb"] == 57000
+    assert beside_normal(said("MemAvailable: 1 kB\n"), said("MemAvailable: 2 kB\n"), 9, 5).holds
+    unknown = beside_normal(said("MemAvailable: 60000 kB\n"), said(""), 9, 5)
+    assert not unknown.holds and unknown.advisory and "not known" in unknown.summary

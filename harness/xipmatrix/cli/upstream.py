@@ -192,21 +192,21 @@ def _mail(ground: _Ground, plan: Plan, also: dict[str, KernelTree], jobs: int | 
 
     tree, source, states = ground.tree, ground.source, ground.states
     # With generic's patches alone nobody builds: then what stands on them counts.
-    built = apply_all(chosen_series(()), tree) if source.name == GENERIC else states
+    every = apply_all(chosen_series(()), tree)
+    built = every if source.name == GENERIC else states
     results = tested(
         open_store(ground.say), ground.loaded.archs, Repository(tree.git_dir), tree.commit, built
     )
-    series = chosen_series(()) if source.name == GENERIC else states
     alone = all_records(state_dir() / "each-patch")
     records = {
-        name: [one for one in alone if one.series == name] for name in series if name != GENERIC
+        name: [one for one in alone if one.series == name] for name in built if name != GENERIC
     }
     compiling = None
     if jobs is not None:
         logs = state_dir() / "upstream" / "logs" / source.name
         remove(logs)
         compiling = Compiling(_compilers(ground, list(records)), jobs, logs)
-    known = Known(results, records, also)
+    known = Known(results, every, records, also)
     made = make(plan, tree, source, states, ground.place, known, compiling, ground.say)
     status = _told(ground.tell, made.checks)
     ground.tell(f"\n{len(made.mails)} mails in {ground.place}")

@@ -12,8 +12,10 @@ from ..core.errors import InfrastructureError
 from ..core.evidence import Evidence
 from ..machine.console import Limits
 from ..machine.ktap import read_results
+from ..machine.protocol import read_console
 from ..machine.result import BootResult, End
 from ..matrix.model import Cell
+from ..verdict.beside import beside_normal
 from ..verdict.kunit import parity
 from .trial import Way, boot_once
 
@@ -36,7 +38,8 @@ def against_normal(
     `source` is the tree of both. Raises InfrastructureError where QEMU or the tree's KUnit
     parser fail; what the kernel does is never an error.
     """
-    there = boot_once(cell, built, folder, limits, templates, kernel=normal / NORMAL_IMAGE)
+    image = normal / NORMAL_IMAGE
+    there = boot_once(cell, built, folder, limits, templates, kernel=image)
     if there.end is End.QEMU_FAILED:
         raise InfrastructureError(f"the normal kernel: {there.detail}", where=folder)
     in_ram = read_results(source, there.console, folder)
@@ -44,7 +47,12 @@ def against_normal(
 
     def also(here: BootResult) -> Sequence[Evidence]:
         in_place = read_results(source, here.console, here.console.parent)
-        return [parity(in_place, in_ram, ended=str(there.end), config_differs=differs)]
+        said = [read_console(one.console_text()) for one in (here, there)]
+        sizes = [path.stat().st_size for path in (built.image, image)]
+        return [
+            parity(in_place, in_ram, ended=str(there.end), config_differs=differs),
+            beside_normal(said[0], said[1], sizes[0], sizes[1]),
+        ]
 
     return Way(also=also)
 

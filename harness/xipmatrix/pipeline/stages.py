@@ -640,6 +640,8 @@ _FIGURES = {
     "ram_bytes": ("data-in-ram", "ram_bytes"),
     "mem_total_kb": ("memory", "mem_total_kb"),
     "mem_available_kb": ("memory", "mem_available_kb"),
+    "normal_image_bytes": ("normal-kernel", "normal_image_bytes"),
+    "normal_mem_available_kb": ("normal-kernel", "normal_mem_available_kb"),
     "kernel_instructions": ("in-place", "kernel_repeatable"),
     "flash_instructions": ("in-place", "flash"),
     "flash_share": ("in-place", "flash_share_of_kernel"),

@@ -15,6 +15,7 @@ from ..core.git import IDENTITY, Repository, hermetic
 from ..kernel import KernelTree
 from ..kernel.local import UserRepository
 from ..pipeline.each_patch import PatchRecord
+from ..series.engine import Applied
 from .evidence import Results
 from .mails import subject_of, without_cover
 from .reroll import lacks_words
@@ -43,9 +44,11 @@ class Check:
 @dataclass(frozen=True)
 class Known:
     """What checks look at beside the commits: results of cells, and of single patches by the
-    architecture that they are to be built for; `also` are other trees to apply all of it to."""
+    architecture that they are to be built for; `also` are other trees to apply all of it to;
+    `archs` are all series on this kernel."""
 
     tested: Results
+    archs: Mapping[str, Applied] = field(default_factory=dict)
     records: Mapping[str, Sequence[PatchRecord]] = field(default_factory=dict)
     also: Mapping[str, KernelTree] = field(default_factory=dict)
 
@@ -75,7 +78,11 @@ def check_all(
         _sizes(patches),
         _tested(known.tested),
         patch_by_patch(repository, f"{below}..{tip}", known.records),
-        *(_applies(name, tree, repository, f"{base}..{tip}") for name, tree in known.also.items()),
+        _applies("its base", repository.git_dir, base, repository, f"{base}..{tip}"),
+        *(
+            _applies(name, tree.git_dir, tree.commit, repository, f"{base}..{tip}")
+            for name, tree in known.also.items()
+        ),
     ]
 
 
@@ -217,8 +224,8 @@ def patch_by_patch(
     )
 
 
-def _applies(name: str, tree: KernelTree, repository: Repository, commits: str) -> Check:
-    """``git am`` on another tree, of which only the files that are touched are checked out."""
+def _applies(name: str, git_dir: Path, commit: str, repository: Repository, commits: str) -> Check:
+    """``git am`` on a commit, of which only the files that are touched are checked out."""
     name_of_ours, mail = IDENTITY
     env = {**hermetic(), "GIT_COMMITTER_NAME": name_of_ours, "GIT_COMMITTER_EMAIL": mail}
     touched = repository.git("log", "--format=", "--name-only", commits).split("\n")
@@ -227,11 +234,11 @@ def _applies(name: str, tree: KernelTree, repository: Repository, commits: str) 
         box.write_bytes(repository.raw("format-patch", "--stdout", commits))
         run.run(["git", "init", "-q", str(clone)], env=env, check=True)
         # Not a clone: one of a repository without history has no commit to check out.
-        (clone / ".git/objects/info/alternates").write_text(f"{tree.git_dir / 'objects'}\n")
+        (clone / ".git/objects/info/alternates").write_text(f"{git_dir / 'objects'}\n")
         git = ["git", "-C", str(clone)]
         only = ["sparse-checkout", "set", "--no-cone", *sorted(set(touched))]
         run.run([*git, *only], env=env, check=True)
-        run.run([*git, "checkout", "-q", "--detach", tree.commit], env=env, check=True)
+        run.run([*git, "checkout", "-q", "--detach", commit], env=env, check=True)
         done = run.run([*git, "am", "-q", str(box)], env=env)
     wrong = [one for one in done.output.splitlines() if one.startswith(("error", "Patch failed"))]
     return Check(

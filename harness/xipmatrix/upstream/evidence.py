@@ -33,7 +33,7 @@ class Results:
         """A table for a mail: what ran, on what, and what it measured."""
         if not self.results:
             return "No result of these patches is in the store.\n"
-        rows = [("cell", "verdict", "image", "static RAM", "free RAM")]
+        rows = [("cell", "verdict", "image", "static RAM", "free RAM", "normal kernel's")]
         for one in self.results:
             figures = one.figures
             rows.append(
@@ -43,6 +43,7 @@ class Results:
                     _size(figures.get("image_bytes"), 1),
                     _size(figures.get("ram_bytes"), 1),
                     _size(figures.get("mem_available_kb"), 1024),
+                    _size(figures.get("normal_mem_available_kb"), 1024),
                 )
             )
         widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,15 +13,24 @@ from .. import __version__
 from ..core.errors import InfrastructureError
 from ..core.files import complete_dir, key_of, texts_in
 from ..core.git import Repository
-from ..series.engine import Source, shown_ref
+from ..series.engine import GENERIC, Applied, Source, State, shown_ref
 from ..series.export import COVER, fill_cover
 from .branch import Author
 from .evidence import Results
 from .people import People
 
+_STATES = {
+    State.APPLIES: "works with {count} patches on those for all architectures",
+    State.NATIVE: "is there as it should be",
+    State.CONFLICT: "has patches that do not apply to this kernel yet",
+    State.NONE: "has none",
+}
 _BODY = """\
 {cover}
 
+CONFIG_XIP_KERNEL by architecture, with all series on this kernel:
+
+{archs}
 Tested with xipmatrix on Linux {release}, by cells that are built, booted in
 QEMU from read-only flash, and judged by where code was executed:
 
@@ -52,15 +61,23 @@ class Cover:
         cls,
         source: Source,
         tested: Results,
+        archs: Mapping[str, Applied],
         release: str,
         change_id: str,
         *,
         changes: str = "",
         range_diff: str = "",
     ) -> Cover:
-        """The series' own words, what was tested, and where all of it comes from."""
+        """The series' own words, the state of `archs`, what was tested, and where all of it comes
+        from."""
+        states = [
+            f"  {name}: {_STATES[one.state].format(count=len(one.commits))}\n"
+            for name, one in archs.items()
+            if name != GENERIC
+        ]
         body = _BODY.format(
             cover=source.series.cover.strip(),
+            archs="".join(states),
             release=release,
             tested=tested.text(),
             version=__version__,

@@ -163,7 +163,13 @@ def make(
         differs = reroll.range_diff(user, again.commits, f"{below}..{tip}")
         shown = f"Range-diff against v{plan.number - 1}:\n{differs}"
     cover = Cover.of(
-        source, known.tested, tree.release, plan.change_id, changes=again.changes, range_diff=shown
+        source,
+        known.tested,
+        known.archs,
+        tree.release,
+        plan.change_id,
+        changes=again.changes,
+        range_diff=shown,
     )
     # The same files as at `tip`, which is another commit each time.
     folder = checkout(tree.git_dir, own.tip, cache_dir(), say)
