@@ -149,6 +149,26 @@ def test_a_writable_mapping_where_the_flash_shows_again(made: Made, tmp_path: Pa
     assert (one.holds, one.breaks) == (False, Verdict.FLASH_MODIFIED)
 
 
+@pytest.mark.parametrize(
+    ("lowest", "bits"),
+    [("ffffffd600000000", 39), ("ffffaf8000000000", 48), ("ff60000000000000", 57)],
+)
+def test_the_width_of_addresses_is_seen(lowest: str, bits: int, made: Made, tmp_path: Path) -> None:
+    rows = f"{lowest} 0000000040000000 0000000000100000 rw--gad\n"
+    rows += "ffffffffbf000000 0000000000000000 0000000000100000 r-x-gad\n"
+    user = "0000000000010000 0000000040000000 0000000000001000 r-xu-ad\n"
+    for wanted in (39, 48, 57):
+        tables = HEAD + FLASH + user + rows
+        found = evidence(made, tmp_path, tables=tables, board={"virtual_bits": wanted})
+        one = found["page-tables-userspace"]
+        assert one.figures["virtual_bits"] == bits
+        assert one.holds == (wanted == bits)
+        if not one.holds:
+            assert one.breaks is Verdict.USERSPACE_FAILED
+            assert f"have {bits} bits, not {wanted}" in one.summary
+    assert evidence(made, tmp_path)["page-tables-userspace"].figures["virtual_bits"] is None
+
+
 def test_an_architecture_without_a_view(made: Made, tmp_path: Path) -> None:
     assert list(evidence(made, tmp_path, arch={})) == ["ram-scan-userspace"]
 

@@ -192,6 +192,13 @@ class Board(Model):
     )
     tuxmake_arch: str | None = Field(None, description="overrides the architecture's")
     config: list[ConfigLine] = Field([], description="Kconfig lines that select this board")
+    virtual_bits: int | None = Field(
+        None,
+        ge=32,
+        le=64,
+        description="how many bits of a virtual address the kernel must use, seen in its page "
+        "tables: 39, 48 or 57 on riscv",
+    )
     says: list[Pattern] = Field([], description="what the kernel must say (regular expressions)")
 
     @model_validator(mode="after")

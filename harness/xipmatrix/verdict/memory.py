@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..core.errors import InfrastructureError
 from ..core.evidence import Evidence, Verdict
 from ..machine import pagetables, protocol, ramscan
+from ..machine.pagetables import Mapping
 from ..machine.ramscan import Kernel, Scan
 from ..machine.result import BootResult, Moment
 from ..matrix.model import Cell
@@ -127,8 +129,19 @@ def _scan_figures(seen: Scan) -> dict[str, object]:
     }
 
 
+def virtual_bits(mappings: Sequence[Mapping]) -> int | None:
+    """How many bits a virtual address has, by the lowest one that the kernel maps; None where
+    none is in the upper half of 64 bits.
+
+    What lies above them repeats the uppermost one (RISC-V privileged architecture, "Sv39").
+    """
+    kernel = [one.virtual for one in mappings if one.virtual >> 63]
+    return ((1 << 64) - 1 - min(kernel)).bit_length() + 1 if kernel else None
+
+
 def page_tables(cell: Cell, moment: Moment, kernel: Kernel) -> Evidence:
-    """The kernel's text is mapped to flash, and no mapping of flash is writable.
+    """The kernel's text is mapped to flash, and no mapping of flash is writable. Where the board
+    says how wide virtual addresses are, the kernel's are.
 
     A writable one breaks `flash-modified`: nothing but luck keeps the kernel from
     writing there, though it still executes in place.
@@ -149,6 +162,7 @@ def page_tables(cell: Cell, moment: Moment, kernel: Kernel) -> Evidence:
         "not_seen": seen.limits,
         "unenforced": seen.unenforced,
         "mappings": len(seen.mappings),
+        "virtual_bits": virtual_bits(seen.mappings),
         "flash_mappings": [str(one) for one in flash],
         "writable_flash_mappings": [str(one) for one in writable],
         "text_virtual": f"{kernel.start:#x}",
@@ -174,6 +188,12 @@ def page_tables(cell: Cell, moment: Moment, kernel: Kernel) -> Evidence:
         more = f" and {len(writable) - _NAMED} more" if len(writable) > _NAMED else ""
         summary = f"flash is mapped writable: {', '.join(map(str, writable[:_NAMED]))}{more}"
         return Evidence(name, False, summary, Verdict.FLASH_MODIFIED, figures)
+    if board.virtual_bits not in (None, figures["virtual_bits"]):
+        summary = (
+            f"the kernel's virtual addresses have {figures['virtual_bits']} bits, "
+            f"not {board.virtual_bits}"
+        )
+        return Evidence(name, False, summary, Verdict.USERSPACE_FAILED, figures)
     summary = f"flash is mapped read-only: {', '.join(map(str, flash[:_NAMED]))}"
     if seen.unenforced:
         summary += f"; but {seen.unenforced}"
