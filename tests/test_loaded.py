@@ -217,3 +217,9 @@ def test_init_is_told_what_to_do() -> None:
         word.startswith(("xipmatrix.m", "xipmatrix.b"))
         for word in challenged(make_cell())[1].split()
     )
+
+
+def test_init_waits_for_messages_that_count() -> None:
+    """It lowers the console's level to be heard, and what is not out by then never comes out."""
+    assert "xipmatrix.drain=1" in challenged(make_cell(board={"says": ["in HYP mode"]}))[1].split()
+    assert "xipmatrix.drain" not in challenged(make_cell())[1]

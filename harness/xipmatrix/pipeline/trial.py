@@ -98,8 +98,9 @@ def challenged(cell: Cell, extra_args: str = "") -> tuple[str, str]:
     words = [cell.board_spec.bootargs, f"xipmatrix.challenge={challenge}"]
     if cell.board_spec.poweroff == "reset":
         words.append("xipmatrix.poweroff=reset")
-    if cell.config_spec.compare is not None:
-        words.append("xipmatrix.drain=1")  # what is compared is the kernel's own messages
+    if cell.config_spec.compare is not None or cell.config_spec.says or cell.board_spec.says:
+        # It is the kernel's own messages that count: init must not speak before they are out.
+        words.append("xipmatrix.drain=1")
     for work in cell.config_spec.workload:
         words.append(f"xipmatrix.{work}={_again(cell.board_spec) if work == 'kexec' else 1}")
     return challenge, " ".join([*words, *([extra_args] if extra_args else [])])
