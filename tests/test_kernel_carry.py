@@ -132,4 +132,6 @@ def test_stable_takes_what_is_in_mainline(
 
     done = upstream(own_cache, *words, "--for", "downstream")
     assert done.returncode == 2 and "name one" in done.stderr
+    done = upstream(own_cache, *words, "--for", "stable", "--reroll")
+    assert done.returncode == 2 and "--for makes no branch" in done.stderr
     assert queue.is_dir()  # what was there is left alone

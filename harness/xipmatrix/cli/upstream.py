@@ -128,6 +128,8 @@ def upstream_command(
 
     if (wishes["changes"] or wishes["thread"]) and not wishes["reroll"]:
         raise UsageError("--changes and --thread are for --reroll: what changed since when?")
+    if purpose is not None and (wishes["reroll"] or wishes["branch"] or compiling):
+        raise UsageError("--for makes no branch: --reroll, --branch and --compile are not for it")
     loaded, _ = load(matrix_file, ())
     found = chosen_series((name,))
     path, ref = split_argument(kernel)
