@@ -85,6 +85,8 @@ def test_both_kernels_say_the_same(compared: Compared, tmp_path: Path) -> None:
     here = judged.figure("memory", "mem_available_kb")
     there = judged.figure("normal-kernel", "normal_mem_available_kb")
     assert here > there + 1024
+    ours = judged.figure("normal-kernel", "instructions")
+    assert 0.9 < ours / judged.figure("normal-kernel", "normal_instructions") < 1.1
 
 
 def test_suites_that_run_in_ram_only(compared: Compared, tmp_path: Path) -> None:

@@ -178,10 +178,15 @@ def test_every_maintainer_gets_the_new_files(linux: KernelTree) -> None:
     assert "linux-riscv@lists.infradead.org" in done.stdout
 
 
+GLOB = "static char *filter_glob_param = PARAM_FROM_CONFIG(CONFIG_KUNIT_DEFAULT_FILTER_GLOB);\n"
+FILTER = "static char *filter_param = PARAM_FROM_CONFIG(CONFIG_KUNIT_DEFAULT_FILTER);\n"
+
+
 def test_a_new_kernel_is_surveyed(
     linux: KernelTree, own_cache: dict[str, str], tmp_path: Path
 ) -> None:
-    """A user's repository with a commit on top that renames, doubles and mends what anchors say."""
+    """A user's repository with a commit on top that renames, moves, deletes, doubles and mends
+    what anchors say."""
     tree = tmp_path / "linux"
     queue = "obj-$(CONFIG_WATCH_QUEUE) += watch_queue.o\n"
     page = "const uint8_t empty_zero_page[PAGE_SIZE] __aligned(PAGE_SIZE);"
@@ -192,6 +197,8 @@ def test_a_new_kernel_is_surveyed(
         ),
         "kernel/Makefile": (queue, queue + queue),
         "mm/mm_init.c": (page, page.replace("const ", "")),
+        "lib/kunit/executor.c": (f"{GLOB}{FILTER}", f"{FILTER}{GLOB}"),
+        "arch/arm/mm/idmap.c": ("\tend = virt_to_idmap(text_end);\n", ""),
     }
     with_branch(tree, linux, "next", edits)
 
@@ -201,14 +208,17 @@ def test_a_new_kernel_is_surveyed(
     assert done.returncode == 1, done.stdout + done.stderr
     rows = {line[:11]: line.split()[-2:] for line in done.stdout.split("\n\n")[0].splitlines()}
     assert rows["generic   1"] == ["already", "there"]
+    assert rows["generic   2"][-1] == "applies"  # wherever it is
     assert rows["generic   8"] == ["anchor", "moved"]
+    assert rows["arm       3"] == ["anchor", "moved"]
     assert rows["riscv     6"] == ["anchor", "moved"]
     fates = [line.rsplit(None, 1)[1] for line in done.stdout.split("\n\n")[0].splitlines()[1:]]
-    assert fates.count("moved") == 2 and fates.count("there") == 1
+    assert fates.count("moved") == 3 and fates.count("there") == 1
     assert set(fates) == {"moved", "there", "applies"}
-    doubled, renamed = done.stdout.split("\n\n")[1:]
+    doubled, deleted, renamed = done.stdout.split("\n\n")[1:]
     assert "kernel/Makefile: anchor matches 2 times, not once" in doubled
     assert "proposed" not in doubled
+    assert "arch/arm/mm/idmap.c" in deleted and "virt_to_idmap(text_end)" in deleted
     was, now = renamed.split("  now:")
     assert "it was:" in was and "kimage_res.start = code_res.start;" in was
     assert "image.start = code_res.start;" in now.split("proposed:")[1]

@@ -15,8 +15,9 @@ from kernel_trees import with_branch
 from xipmatrix.core.evidence import Verdict
 from xipmatrix.core.files import cache_dir
 from xipmatrix.core.git import Change, Repository
-from xipmatrix.kernel import KernelTree, checkout
+from xipmatrix.kernel import KernelTree, checkout, obtain
 from xipmatrix.kernel.local import find_repository
+from xipmatrix.matrix.load import LoadedMatrix
 from xipmatrix.series.engine import apply_all, sources
 from xipmatrix.store.index import Past
 from xipmatrix.upstream import Check, Known, Results, check_all
@@ -106,6 +107,25 @@ def test_a_branch_and_mails(
     # With the branch goes all that was written.
     git(user, "branch", "-D", "xip/arm")
     assert (git(user, "for-each-ref"), (user / ".git/config").read_bytes()) == before
+
+
+def test_an_older_kernel(loaded: LoadedMatrix, own_cache: dict[str, str], tmp_path: Path) -> None:
+    """6.12, with generic's patches: of these, xtensa's is one that nothing here builds."""
+    linux = obtain("6.12", loaded.kernels["6.12"], cache_dir(), print)
+    tree = tmp_path / "linux"
+    with_branch(tree, linux, "master", {"README": ("Linux kernel\n=", "Linux\n=")})
+    for key, value in (("name", "A Developer"), ("email", "dev@example.com")):
+        git(tree, "config", f"user.{key}", value)
+    out = tmp_path / "mails"
+    done = upstream(own_cache, "generic", "--kernel", f"{tree}@master", "-o", str(out))
+    assert done.returncode == 1, done.stdout + done.stderr
+    for name in ("white space", "subjects", "size", "git am on its base"):
+        assert f"holds  {name}: " in done.stdout
+    assert "not built for xtensa, which the matrix does not have" in done.stdout
+    assert len(list(out.iterdir())) == 1 + 10
+    letter = (out / "0000-cover-letter.patch").read_text()
+    assert "  riscv: is there as it should be" in letter
+    assert f"base-commit: {git(tree, 'rev-parse', 'master')}" in letter
 
 
 def test_a_series_that_does_not_apply(

@@ -24,7 +24,7 @@ from xipmatrix.machine.protocol import Userspace
 from xipmatrix.machine.result import End
 from xipmatrix.pipeline.normal import config_differences
 from xipmatrix.verdict import judge
-from xipmatrix.verdict.beside import beside_normal
+from xipmatrix.verdict.beside import Cost, beside_normal
 from xipmatrix.verdict.kunit import parity
 
 CONSOLE = (Path(__file__).parent / "logs" / "kunit.riscv.log").read_text()
@@ -230,13 +230,19 @@ def test_a_console_without_suites(tree: Path, tmp_path: Path) -> None:
 
 
 def test_what_executing_in_place_saves() -> None:
-    def said(available: str) -> Userspace:
+    def cost(available: str, image: int, instructions: int | None = None) -> Cost:
         text = f"MemTotal: 64000 kB\n{available}"
-        return Userspace(files={"/proc/meminfo": text})
+        return Cost(Userspace(files={"/proc/meminfo": text}), image, instructions)
 
-    more = beside_normal(said("MemAvailable: 60000 kB\n"), said("MemAvailable: 57000 kB\n"), 9, 5)
-    assert more.holds and more.summary.startswith("+3000 kB free RAM; image 9 bytes")
+    more = beside_normal(
+        cost("MemAvailable: 60000 kB\n", 9, 500), cost("MemAvailable: 57000 kB\n", 5, 1000)
+    )
+    assert more.holds
+    assert more.summary == (
+        "+3000 kB free RAM; image 9 bytes, the normal kernel's 5; 0.500 of its instructions"
+    )
     assert more.figures["normal_mem_available_kb"] == 57000
-    assert beside_normal(said("MemAvailable: 1 kB\n"), said("MemAvailable: 2 kB\n"), 9, 5).holds
-    unknown = beside_normal(said("MemAvailable: 60000 kB\n"), said(""), 9, 5)
+    less = cost("MemAvailable: 1 kB\n", 9), cost("MemAvailable: 2 kB\n", 5)
+    assert beside_normal(*less).holds
+    unknown = beside_normal(cost("MemAvailable: 60000 kB\n", 9), cost("", 5))
     assert not unknown.holds and unknown.advisory and "not known" in unknown.summary

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any
 import pytest
 
 from xipmatrix.core.errors import UsageError, XipmatrixError
+from xipmatrix.core.evidence import Verdict
 from xipmatrix.core.git import Repository
 from xipmatrix.kernel.local import UserRepository, find_repository
 from xipmatrix.pipeline.each_patch import PatchRecord, all_records, keep_records
-from xipmatrix.upstream import checks, compiled, reroll, tracking
+from xipmatrix.store.index import Past
+from xipmatrix.upstream import Results, checks, compiled, reroll, tracking
 from xipmatrix.upstream.reroll import Patch
 from xipmatrix.upstream.tracking import Previous, Tracking
 
@@ -171,6 +174,8 @@ def test_every_patch_has_to_be_built_both_ways(user: UserRepository) -> None:
     for less in (both[1:], both[:-1]):
         found = check(arm=less)
         assert not found.holds and found.found.startswith('not built for arm: "ARM: 92')
+    found = checks.patch_by_patch(git, "HEAD~2..HEAD", {"riscv": both})
+    assert not found.holds and "not built for arm, which the matrix does not have" in found.found
     found = check(arm=both, riscv=both[:2])
     assert not found.holds and "not built for riscv" in found.found
     bad = record(trees[0], xip=True, booted=False, wrong="boot-panic: it ends")
@@ -238,3 +243,26 @@ def test_a_label_that_is_in_another_folder_is_no_fault(tmp_path: Path) -> None:
         f"{text}: WARNING: Title underline too short.",
     ]
     assert compiled.said_of_texts(said, ["Documentation/other/text.rst"], tmp_path) == []
+
+
+def test_a_letter_shows_what_was_measured() -> None:
+    figures = {"image_bytes": 2 << 20, "ram_bytes": 3 << 10, "mem_available_kb": 59000}
+    one = Past(
+        run="r",
+        began="b",
+        cell="7.3/arm/virt/kunit/gcc",
+        verdict=Verdict.PASS,
+        as_expected=True,
+        known=False,
+        reason="",
+        seconds=1.0,
+        figures={**figures, "instructions": 5e6, "normal_mem_available_kb": 55816},
+        versions={"qemu": "7.2", "compiler": "gcc 12"},
+    )
+    rows = [line.split() for line in Results((one,)).text().splitlines()]
+    assert rows[1] == [one.cell, "pass", *["2048", "K", "3", "K", "59000", "K", "5.0", "M"]]
+    assert rows[2] == [*["without", "XIP,", "from", "RAM", "-", "-", "55816", "K", "-"]]
+    assert ["qemu:", "7.2"] in rows
+    plain = dataclasses.replace(one, figures=figures)
+    assert "without XIP" not in Results((plain,)).text()
+    assert Results(()).text().startswith("No result")

@@ -34,6 +34,8 @@ FIGURES = {
     "ram_bytes": "the kernel's static RAM, bytes",
     "mem_total_kb": "MemTotal, kB",
     "mem_available_kb": "MemAvailable at userspace, kB",
+    "instructions": "all instructions to power-off, firmware's and users' among them",
+    "normal_instructions": "the normal kernel's beside it, its decompressor's among them",
     "normal_image_bytes": "the normal kernel's image beside it, which may be compressed, bytes",
     "normal_mem_available_kb": "MemAvailable of the normal kernel beside it, kB",
     "kernel_instructions": "kernel instructions to power-off, where they repeat (icount)",

@@ -13,9 +13,10 @@ from ..core.evidence import Evidence
 from ..machine.console import Limits
 from ..machine.ktap import read_results
 from ..machine.protocol import read_console
+from ..machine.residency import read_counts
 from ..machine.result import BootResult, End
 from ..matrix.model import Cell
-from ..verdict.beside import beside_normal
+from ..verdict.beside import Cost, beside_normal
 from ..verdict.kunit import parity
 from .trial import Way, boot_once
 
@@ -47,14 +48,17 @@ def against_normal(
 
     def also(here: BootResult) -> Sequence[Evidence]:
         in_place = read_results(source, here.console, here.console.parent)
-        said = [read_console(one.console_text()) for one in (here, there)]
-        sizes = [path.stat().st_size for path in (built.image, image)]
         return [
             parity(in_place, in_ram, ended=str(there.end), config_differs=differs),
-            beside_normal(said[0], said[1], sizes[0], sizes[1]),
+            beside_normal(_cost(here, built.image), _cost(there, image)),
         ]
 
     return Way(also=also)
+
+
+def _cost(seen: BootResult, image: Path) -> Cost:
+    counted = sum(one.count for one in read_counts(seen.counts)) if seen.counts else None
+    return Cost(read_console(seen.console_text()), image.stat().st_size, counted)
 
 
 def config_differences(in_place: Path, in_ram: Path) -> list[str]:

@@ -640,6 +640,8 @@ _FIGURES = {
     "ram_bytes": ("data-in-ram", "ram_bytes"),
     "mem_total_kb": ("memory", "mem_total_kb"),
     "mem_available_kb": ("memory", "mem_available_kb"),
+    "instructions": ("in-place", "total"),
+    "normal_instructions": ("normal-kernel", "normal_instructions"),
     "normal_image_bytes": ("normal-kernel", "normal_image_bytes"),
     "normal_mem_available_kb": ("normal-kernel", "normal_mem_available_kb"),
     "kernel_instructions": ("in-place", "kernel_repeatable"),

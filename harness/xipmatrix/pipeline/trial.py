@@ -61,7 +61,6 @@ def boot_once(
             bootargs=bootargs,
             challenge=challenge,
             limits=limits,
-            count=kernel is None,
             kernel=kernel,
             preload=preload,
         )

@@ -201,12 +201,21 @@ def _tested(found: Results) -> Check:
 def patch_by_patch(
     repository: Repository, commits: str, records: Mapping[str, Sequence[PatchRecord]]
 ) -> Check:
-    """Whether every patch was built on its own, without XIP and with it, for all of `records`."""
+    """Whether every patch was built on its own, without XIP and with it, for all of `records`.
+
+    An architecture whose files it touches, and that is none of these, is missing as well.
+    """
     missing: list[str] = []
     wrong: list[str] = []
     builds = boots = 0
-    for line in repository.git("log", "--reverse", "--format=%T %s", commits).splitlines():
-        tree, _, subject = line.partition(" ")
+    for line in repository.git("log", "--reverse", "--format=%H %T %s", commits).splitlines():
+        commit, tree, subject = line.split(" ", 2)
+        files = repository.git("diff-tree", "-r", "--no-commit-id", "--name-only", commit)
+        archs = {one.split("/")[1] for one in files.splitlines() if one.startswith("arch/")}
+        missing += [
+            f'not built for {arch}, which the matrix does not have: "{subject}"'
+            for arch in sorted(archs - {"Kconfig", *records})
+        ]
         for arch, known in records.items():
             found = {one.xip: one for one in known if one.tree == tree}
             builds += sum(not one.absent for one in found.values())

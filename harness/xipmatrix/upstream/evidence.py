@@ -33,19 +33,13 @@ class Results:
         """A table for a mail: what ran, on what, and what it measured."""
         if not self.results:
             return "No result of these patches is in the store.\n"
-        rows = [("cell", "verdict", "image", "static RAM", "free RAM", "normal kernel's")]
+        rows = [("cell", "verdict", "image", "static RAM", "free RAM", "boot")]
         for one in self.results:
-            figures = one.figures
-            rows.append(
-                (
-                    one.cell,
-                    str(one.verdict),
-                    _size(figures.get("image_bytes"), 1),
-                    _size(figures.get("ram_bytes"), 1),
-                    _size(figures.get("mem_available_kb"), 1024),
-                    _size(figures.get("normal_mem_available_kb"), 1024),
-                )
-            )
+            names = ("image_bytes", "ram_bytes", "mem_available_kb", "instructions")
+            rows.append((one.cell, str(one.verdict), *_figures(one, *names)))
+            if "normal_mem_available_kb" in one.figures:
+                names = ("normal_image_bytes", "", "normal_mem_available_kb", "normal_instructions")
+                rows.append(("  without XIP, from RAM", "", *_figures(one, *names)))
         widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
         lines = [
             "  ".join(
@@ -60,11 +54,23 @@ class Results:
             for key in ("compiler", "qemu")
             if key in one.versions
         }
-        return "\n".join([*lines, "", *sorted(tools)]) + "\n"
+        boot = "boot: instructions from power-on to power-off, firmware's and users' among them"
+        return "\n".join([*lines, "", boot, *sorted(tools)]) + "\n"
 
 
-def _size(value: float | None, unit: int) -> str:
-    return "-" if value is None else f"{value * unit / 1024:.0f} K"
+def _figures(one: Past, image: str, ram: str, free: str, boot: str) -> tuple[str, str, str, str]:
+    """Figures by their names: bytes, bytes, kB, and a count; - for what was not measured."""
+    get = one.figures.get
+    return (
+        _shown(get(image), 1 / 1024, "{:.0f} K"),
+        _shown(get(ram), 1 / 1024, "{:.0f} K"),
+        _shown(get(free), 1, "{:.0f} K"),
+        _shown(get(boot), 1e-6, "{:.1f} M"),
+    )
+
+
+def _shown(value: float | None, unit: float, shape: str) -> str:
+    return "-" if value is None else shape.format(value * unit)
 
 
 def tested(

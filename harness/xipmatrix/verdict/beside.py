@@ -3,21 +3,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ..core.evidence import Evidence, Verdict
 from ..machine.protocol import Userspace
 
 
-def beside_normal(
-    in_place: Userspace, in_ram: Userspace, image_bytes: int, normal_image_bytes: int
-) -> Evidence:
-    """RAM and image of both. Advisory: a kernel is no worse for what it costs.
+@dataclass(frozen=True)
+class Cost:
+    """What one kernel takes: its image, and all `instructions` from power-on to power-off, its
+    decompressor's among them; None where they were not counted."""
+
+    said: Userspace
+    image_bytes: int
+    instructions: int | None
+
+
+def beside_normal(in_place: Cost, in_ram: Cost) -> Evidence:
+    """RAM, image and boot of both. Advisory: a kernel is no worse for what it costs.
 
     The normal kernel's image is its architecture's, which may be compressed.
     """
-    here, there = (said.meminfo_kb("MemAvailable") for said in (in_place, in_ram))
+    here, there = (one.said.meminfo_kb("MemAvailable") for one in (in_place, in_ram))
+    image_bytes, normal_image_bytes = in_place.image_bytes, in_ram.image_bytes
     figures = {
+        "instructions": in_place.instructions,
+        "normal_instructions": in_ram.instructions,
         "normal_image_bytes": normal_image_bytes,
-        "normal_mem_total_kb": in_ram.meminfo_kb("MemTotal"),
+        "normal_mem_total_kb": in_ram.said.meminfo_kb("MemTotal"),
         "normal_mem_available_kb": there,
     }
     known = here is not None and there is not None
@@ -27,4 +40,7 @@ def beside_normal(
         else ("MemAvailable of one of them is not known")
     )
     summary = f"{free}; image {image_bytes} bytes, the normal kernel's {normal_image_bytes}"
+    if in_place.instructions and in_ram.instructions:
+        ratio = in_place.instructions / in_ram.instructions
+        summary += f"; {ratio:.3f} of its instructions"
     return Evidence("normal-kernel", known, summary, Verdict.PASS, figures)
