@@ -12,10 +12,10 @@ from xipmatrix.build import toolchain as toolchains
 from xipmatrix.build.config import xip_fragment
 from xipmatrix.core.files import cache_dir
 from xipmatrix.core.git import Change, Repository
-from xipmatrix.kernel import KernelTree, checkout
+from xipmatrix.kernel import KernelTree, checkout, obtain
 from xipmatrix.matrix.load import LoadedMatrix, Wanted
 from xipmatrix.upstream import Check, Compiler
-from xipmatrix.upstream.compiled import Sources, compiled_checks
+from xipmatrix.upstream.compiled import Sources, compiled_checks, warning_checks
 
 # Minutes, most of them for the documentation: with the mutants.
 pytestmark = pytest.mark.mutants
@@ -66,10 +66,8 @@ BROKEN = {
 }
 
 
-def checks_of(
-    texts: dict[str, str], loaded: LoadedMatrix, linux: KernelTree, folder: Path
-) -> dict[str, Check]:
-    """All checks of a commit that appends `texts` to its files."""
+def sources_of(texts: dict[str, str], linux: KernelTree, folder: Path) -> Sources:
+    """A commit that appends `texts` to its files, and the one below it."""
     repository = Repository(linux.git_dir)
     files = {
         path: ("100644", (repository.text(f"{linux.commit}:{path}") or "") + text)
@@ -77,13 +75,6 @@ def checks_of(
     }
     change = Change("A commit\n", "2026-01-01T00:00:00Z", files)
     (tip,) = repository.commit_changes(linux.commit, [change])
-    (cell,) = loaded.select(Wanted(cells=("7.3/arm/virt/tiny/gcc",)))
-    compiler = Compiler(
-        "arm",
-        "arm",
-        tuple(toolchains.of_cell(cell).make_args),
-        xip_fragment(cell, linux.release, TEMPLATES),
-    )
     sources = Sources(
         checkout(linux.git_dir, tip, cache_dir(), print),
         lambda: checkout(linux.git_dir, linux.commit, cache_dir(), print),
@@ -93,7 +84,21 @@ def checks_of(
         JOBS,
     )
     sources.work.mkdir(parents=True)
-    return {one.name: one for one in compiled_checks(sources, [compiler], print)}
+    return sources
+
+
+def compiler(loaded: LoadedMatrix, linux: KernelTree) -> Compiler:
+    (cell,) = loaded.select(Wanted(cells=("7.3/arm/virt/tiny/gcc",)))
+    make = tuple(toolchains.of_cell(cell).make_args)
+    return Compiler("arm", "arm", make, xip_fragment(cell, linux.release, TEMPLATES))
+
+
+def checks_of(
+    texts: dict[str, str], loaded: LoadedMatrix, linux: KernelTree, folder: Path
+) -> dict[str, Check]:
+    sources = sources_of(texts, linux, folder)
+    found = compiled_checks(sources, [compiler(loaded, linux)], print)
+    return {one.name: one for one in found}
 
 
 def test_a_sound_series_is_let_through(
@@ -121,3 +126,25 @@ def test_each_fault_is_named(loaded: LoadedMatrix, linux: KernelTree, tmp_path: 
     assert "bug-hunting.rst" in found["documentation"].found
     assert "underline too short" in found["documentation"].found
     assert BINDING in found["device tree bindings"].found
+
+
+SPARSE = """\
+static int xip_read(int __user *p)
+{
+	return *p;
+}
+int xip_test(int __user *p);
+int xip_test(int __user *p) { return xip_read(p); }
+"""
+
+
+def test_what_only_sparse_sees(loaded: LoadedMatrix, tmp_path: Path) -> None:
+    """On 6.12, which takes the sparse of older systems, too."""
+    linux = obtain("6.12", loaded.kernels["6.12"], cache_dir(), print)
+    sources = sources_of({"init/main.c": SPARSE}, linux, tmp_path)
+    warnings, sparse = warning_checks(sources, compiler(loaded, linux), print)
+    assert sparse.holds and sparse.found.startswith("ran with W=1")
+    assert warnings.found.splitlines() == [
+        f"{kind}: init/main.c: warning: dereference of noderef expression"
+        for kind in ("allmodconfig", "XIP")
+    ]

@@ -86,7 +86,7 @@ def compiled_checks(sources: Sources, compilers: Sequence[Compiler], say: Say) -
         run.need_tool(tool, package)
     return [
         *(_configs(sources, one, say) for one in compilers),
-        *(check for one in compilers for check in _warnings(sources, one, say)),
+        *(check for one in compilers for check in warning_checks(sources, one, say)),
         _documents(sources, say),
         _bindings(sources, say),
     ]
@@ -155,7 +155,7 @@ class _Compiled:
     sparse: bool = True
 
 
-def _warnings(sources: Sources, compiler: Compiler, say: Say) -> list[Check]:
+def warning_checks(sources: Sources, compiler: Compiler, say: Say) -> list[Check]:
     """``make W=1 C=2`` on the files that the series touches, without XIP and with it."""
     files = [
         path
