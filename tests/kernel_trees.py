@@ -8,6 +8,7 @@ import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from xipmatrix.core.git import Change, Repository
 from xipmatrix.kernel import KernelTree
@@ -99,14 +100,23 @@ def fingerprint(folder: Path) -> dict[str, tuple[int, int, bytes]]:
     return found
 
 
+README = MappingProxyType({"README": ("Linux kernel\n=", "Linux\n=")})
+
+
 def with_branch(
-    folder: Path, linux: KernelTree, branch: str, edits: Mapping[str, tuple[str, str]]
+    folder: Path,
+    linux: KernelTree,
+    branch: str = "other",
+    edits: Mapping[str, tuple[str, str]] = README,
 ) -> Repository:
-    """A user's repository that borrows Linux: on `branch` one commit more, which replaces in each
-    file what stands there once."""
+    """A developer's repository that borrows Linux as its master: on `branch` one commit more, which
+    replaces in each file what stands there once."""
     subprocess.run(["git", "init", "-q", "-b", "master", folder], check=True)
     (folder / ".git/objects/info/alternates").write_text(f"{linux.git_dir}/objects\n")
+    for key, value in (("name", "A Developer"), ("email", "dev@example.com")):
+        git(folder, "config", f"user.{key}", value)
     ours = Repository(folder / ".git")
+    ours.git("update-ref", "refs/heads/master", linux.commit)
     files = {}
     for path, (old, new) in edits.items():
         text = ours.text(f"{linux.commit}:{path}") or ""

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from conftest import TEMPLATES
-from kernel_trees import with_branch
-from test_kernel_upstream import git, upstream
+from kernel_trees import git, with_branch
+from test_kernel_upstream import upstream
 from xipmatrix.core.git import Change, Repository
 from xipmatrix.kernel import KernelTree
 from xipmatrix.series.engine import apply_all, sources
@@ -27,14 +27,11 @@ SUBJECT = "mtd: Do not probe the flash that the kernel executes from"
 def tree(linux: KernelTree, tmp_path: Path) -> Path:
     """A user's repository with Linux 7.3, and a release that has one of the patches."""
     tree = tmp_path / "linux"
-    ours = with_branch(tree, linux, "other", {"README": ("Linux kernel\n=", "Linux\n=")})
-    git(tree, "update-ref", "refs/heads/master", linux.commit)
+    ours = with_branch(tree, linux)
     date = "2026-01-01T00:00:00Z"
     files = {"README": ("100644", "another\n")}
     release = [Change(f"{SUBJECT}\n\nWhy.\n", date, files), Change("xip: Mend\n", date, {})]
     ours.git("update-ref", "refs/tags/v7.4", ours.commit_changes(linux.commit, release)[-1])
-    for key, value in (("name", "A Developer"), ("email", "dev@example.com")):
-        git(tree, "config", f"user.{key}", value)
     return tree
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from kernel_trees import with_branch
+from kernel_trees import git, with_branch
 from mail_sink import mail_sink
-from test_kernel_upstream import git, upstream
+from test_kernel_upstream import upstream
 from xipmatrix.core.git import Change, Repository
 from xipmatrix.kernel import KernelTree
 
@@ -30,10 +30,7 @@ NEVER = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
 def tree(linux: KernelTree, tmp_path: Path) -> Path:
     """A repository of a user's with Linux 7.3 on `master`."""
     tree = tmp_path / "linux"
-    with_branch(tree, linux, "other", {"README": ("Linux kernel\n=", "Linux\n=")})
-    git(tree, "update-ref", "refs/heads/master", linux.commit)
-    git(tree, "config", "user.name", "A Developer")
-    git(tree, "config", "user.email", "dev@example.com")
+    with_branch(tree, linux)
     return tree
 
 
@@ -41,11 +38,11 @@ def change_last(tree: Path, branch: str) -> None:
     """As a user does who amends the last patch: the same message, another change."""
     repository = Repository(tree / ".git")
     message = git(tree, "show", "-s", "--format=%B", branch)
-    name = git(tree, "diff-tree", "-r", "--no-commit-id", "--name-only", branch).split("\n")[0]
-    text = repository.text(f"{branch}:{name}") or ""
-    change = Change(f"{message}\n", "2026-01-01T00:00:00Z", {name: ("100644", f"{text}\n")})
-    for path in git(tree, "diff-tree", "-r", "--no-commit-id", "--name-only", branch).split("\n"):
-        change.files.setdefault(path, ("100644", repository.text(f"{branch}:{path}") or ""))  # type: ignore[attr-defined]
+    paths = git(tree, "diff-tree", "-r", "--no-commit-id", "--name-only", branch).splitlines()
+    texts = {path: repository.text(f"{branch}:{path}") or "" for path in paths}
+    texts[paths[0]] += "\n"
+    files = {path: ("100644", text) for path, text in texts.items()}
+    change = Change(f"{message}\n", "2026-01-01T00:00:00Z", files)
     (tip,) = repository.commit_changes(git(tree, "rev-parse", f"{branch}~1"), [change])
     git(tree, "update-ref", f"refs/heads/{branch}", tip)
 

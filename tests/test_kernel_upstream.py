@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from conftest import TEMPLATES
-from kernel_trees import with_branch
+from kernel_trees import git, with_branch
+from test_history import past
 from xipmatrix.core.evidence import Verdict
 from xipmatrix.core.files import cache_dir
 from xipmatrix.core.git import Change, Repository
@@ -19,7 +20,6 @@ from xipmatrix.kernel import KernelTree, checkout, obtain
 from xipmatrix.kernel.local import find_repository
 from xipmatrix.matrix.load import LoadedMatrix
 from xipmatrix.series.engine import apply_all, sources
-from xipmatrix.store.index import Past
 from xipmatrix.upstream import Check, Known, Results, check_all
 
 pytestmark = pytest.mark.kernel
@@ -30,18 +30,8 @@ def user(linux: KernelTree, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with Linux 7.3 on `master`, and `moved`, where an anchor is another."""
     tree = tmp_path_factory.mktemp("user") / "linux"
     edits = {"arch/arm/mm/idmap.c": ("virt_to_idmap(text_start)", "virt_to_idmap(text_begin)")}
-    ours = with_branch(tree, linux, "moved", edits)
-    ours.git("update-ref", "refs/heads/master", linux.commit)
-    for key, value in (("name", "A Developer"), ("email", "dev@example.com")):
-        subprocess.run(["git", "-C", tree, "config", f"user.{key}", value], check=True)
+    with_branch(tree, linux, "moved", edits)
     return tree
-
-
-def git(tree: Path, *words: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(tree), *words], check=True, capture_output=True, text=True
-    )
-    return done.stdout.strip()
 
 
 def upstream(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
@@ -113,9 +103,7 @@ def test_an_older_kernel(loaded: LoadedMatrix, own_cache: dict[str, str], tmp_pa
     """6.12, with generic's patches: of these, xtensa's is one that nothing here builds."""
     linux = obtain("6.12", loaded.kernels["6.12"], cache_dir(), print)
     tree = tmp_path / "linux"
-    with_branch(tree, linux, "master", {"README": ("Linux kernel\n=", "Linux\n=")})
-    for key, value in (("name", "A Developer"), ("email", "dev@example.com")):
-        git(tree, "config", f"user.{key}", value)
+    with_branch(tree, linux)
     out = tmp_path / "mails"
     done = upstream(own_cache, "generic", "--kernel", f"{tree}@master", "-o", str(out))
     assert done.returncode == 1, done.stdout + done.stderr
@@ -171,18 +159,7 @@ def test_each_check_can_fail(user: Path, linux: KernelTree, tmp_path: Path) -> N
     mail.write_bytes(repository.raw("format-patch", "--stdout", f"{linux.commit}..{tip}"))
     mail.write_text(mail.read_text() + "#" * (100 << 10))
     source = checkout(linux.git_dir, linux.commit, cache_dir(), print)
-    wrong = Past(
-        run="r",
-        began="b",
-        cell="7.3/arm/virt/tiny/gcc",
-        verdict=Verdict.BOOT_PANIC,
-        as_expected=False,
-        known=False,
-        reason="",
-        seconds=1.0,
-        figures={},
-        versions={},
-    )
+    wrong = past(1, Verdict.BOOT_PANIC, cell="7.3/arm/virt/tiny/gcc")
     letter = tmp_path / "0000-cover-letter.patch"
     letter.write_text("Subject: x\n\n- EDITME: what changed, and why\n")
     theirs = find_repository(user)

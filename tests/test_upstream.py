@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from test_history import past
 from xipmatrix.core.errors import UsageError, XipmatrixError
 from xipmatrix.core.evidence import Verdict
 from xipmatrix.core.git import Repository
 from xipmatrix.kernel.local import UserRepository, find_repository
 from xipmatrix.pipeline.each_patch import PatchRecord, all_records, keep_records
-from xipmatrix.store.index import Past
 from xipmatrix.upstream import Results, checks, compiled, reroll, tracking
 from xipmatrix.upstream.reroll import Patch
 from xipmatrix.upstream.tracking import Previous, Tracking
@@ -247,15 +247,8 @@ def test_a_label_that_is_in_another_folder_is_no_fault(tmp_path: Path) -> None:
 
 def test_a_letter_shows_what_was_measured() -> None:
     figures = {"image_bytes": 2 << 20, "ram_bytes": 3 << 10, "mem_available_kb": 59000}
-    one = Past(
-        run="r",
-        began="b",
-        cell="7.3/arm/virt/kunit/gcc",
-        verdict=Verdict.PASS,
-        as_expected=True,
-        known=False,
-        reason="",
-        seconds=1.0,
+    one = dataclasses.replace(
+        past(1, Verdict.PASS, cell="7.3/arm/virt/kunit/gcc"),
         figures={**figures, "instructions": 5e6, "normal_mem_available_kb": 55816},
         versions={"qemu": "7.2", "compiler": "gcc 12"},
     )

@@ -38,9 +38,10 @@ def render_fragment(
     option nor a comment: Kconfig passes over it, and nobody would miss the option.
     """
     found = Templates([templates / name for name in cell.template_folders])
+    values = _values(cell, release, str(initramfs))
     parts = []
     for name in cell.config_spec.fragments:
-        text = found.render_file(f"{name}.config.j2", _values(cell, release, str(initramfs)))
+        text = found.render_file(f"{name}.config.j2", values)
         wrong = [line for line in text.splitlines() if not is_fragment_line(line)]
         if wrong:
             raise UsageError(

@@ -107,14 +107,12 @@ _WIDTH = 20
 
 
 def _said(one: PatchBuild, before: PatchBuild | None) -> str:
-    from ..core.evidence import Verdict
-
     if one.failure is not None:
         return str(one.failure.verdict)
     if one.absent:
         return "no XIP"
     if one.boot is not None:
-        return "XIP boots" if one.boot.verdict is Verdict.PASS else f"XIP {one.boot.verdict}"
+        return "XIP boots" if one.booted else f"XIP {one.boot.verdict}"
     if one.number == 0:
         return "normal"
     return "same" if before is not None and before.image == one.image else "changed"

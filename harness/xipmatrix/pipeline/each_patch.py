@@ -47,11 +47,9 @@ class PatchBuild:
     boot: Judgement | None = None
 
     @property
-    def verdict(self) -> Verdict | None:
-        """What became of it; None where there is no XIP yet, or where nothing was to boot."""
-        if self.failure is not None:
-            return self.failure.verdict
-        return self.boot.verdict if self.boot else None
+    def booted(self) -> bool:
+        """Whether it came to userspace, in place."""
+        return self.boot is not None and self.boot.verdict is Verdict.PASS
 
 
 def commits_of(prepared: Prepared, arch: str) -> tuple[str, ...]:
@@ -112,10 +110,10 @@ def breaks(done: Sequence[PatchBuild], one: PatchBuild) -> bool:
     """
     if one.failure is not None:
         return True
-    if one.boot is None or one.boot.verdict is Verdict.PASS:
+    if one.boot is None or one.booted:
         return False
     last = max(each.number for each in done) == one.number  # the builds without XIP are complete
-    return last or any(each.boot and each.boot.verdict is Verdict.PASS for each in done)
+    return last or any(each.booted for each in done)
 
 
 class PatchRecord(BaseModel):
@@ -135,10 +133,10 @@ class PatchRecord(BaseModel):
     def of(cls, cell: Cell, done: Sequence[PatchBuild], one: PatchBuild) -> PatchRecord:
         """Of `one`, before which there were `done`."""
         wrong = ""
-        if breaks(done, one):
-            reason = one.failure.reason if one.failure else one.boot.reason if one.boot else ""
-            wrong = f"{one.verdict}: {reason.splitlines()[0] if reason else ''}"
-        booted = one.boot is not None and one.boot.verdict is Verdict.PASS
+        ended = one.failure or one.boot
+        if ended is not None and breaks(done, one):
+            first, *_ = ended.reason.split("\n")
+            wrong = f"{ended.verdict}: {first}"
         return cls(
             cell=cell.id,
             series=cell.series,
@@ -146,7 +144,7 @@ class PatchRecord(BaseModel):
             subject=one.subject,
             xip=one.xip,
             absent=one.absent,
-            booted=booted,
+            booted=one.booted,
             wrong=wrong,
         )
 

@@ -12,6 +12,7 @@ from ..core import run
 from ..core.errors import InfrastructureError, UsageError
 from ..core.git import Repository
 from ..kernel.local import UserRepository
+from ..series.engine import Applied
 
 
 @dataclass(frozen=True)
@@ -47,22 +48,23 @@ class Author:
 def rewritten(
     repository: Repository,
     base: str,
-    commits: Sequence[str],
+    states: Mapping[str, Applied],
     author: Author,
     date: str,
     *,
     signoff: bool,
     trailers: Mapping[str, Sequence[str]],
 ) -> tuple[str, ...]:
-    """`commits` again on `base`, by `author` at `date` (ISO 8601); their ids, oldest first.
+    """The commits of `states` again on `base`, by `author` at `date` (ISO 8601).
 
-    `trailers` are added to the commits of these subjects, before the sign-off.
+    Returns their ids, oldest first. `trailers` are added to the commits of these subjects, before
+    the sign-off.
 
     A Signed-off-by is added only on the user's word, as the Developer's Certificate of Origin
     is the user's to give (Documentation/process/submitting-patches.rst).
     """
     done: list[str] = []
-    for commit in commits:
+    for commit in (commit for one in states.values() for commit in one.commits):
         message = repository.git("show", "-s", "--format=%B", commit)
         more = [one for one in trailers.get(message.partition("\n")[0], ()) if one not in message]
         if signoff:
@@ -102,7 +104,7 @@ def put_objects(user: UserRepository, repository: Repository, base: str, tip: st
             "pack-objects", "-q", "--revs", str(Path(folder) / "pack"), input_bytes=wanted
         )
         content = (Path(folder) / f"pack-{packed}.pack").read_bytes()
-        _write(user, "unpack-objects", "-q", input_bytes=content)
+        write(user, "unpack-objects", "-q", input_bytes=content)
 
 
 def put_branch(user: UserRepository, tip: str, name: str) -> str:
@@ -111,11 +113,12 @@ def put_branch(user: UserRepository, tip: str, name: str) -> str:
     No checkout, no index, no other ref is touched. Raises what new_branch() raises.
     """
     ref = new_branch(user, name)
-    _write(user, "update-ref", "-m", "xipmatrix upstream", ref, tip, "0" * len(tip))
+    write(user, "update-ref", "-m", "xipmatrix upstream", ref, tip, "0" * len(tip))
     return f"git -C {user.path} branch -D {name}"
 
 
-def _write(user: UserRepository, *words: str, input_bytes: bytes | None = None) -> None:
+def write(user: UserRepository, *words: str, input_bytes: bytes | None = None) -> None:
+    """A git command that writes to the user's repository. Raises InfrastructureError."""
     done = run.run(["git", "-C", str(user.path), *words], input_bytes=input_bytes)
     if not done.ok:
         raise InfrastructureError(f"git {words[0]}: {done.output.strip()}", where=user.path)

@@ -135,8 +135,7 @@ def style(user: UserRepository, base: str, repository: Repository, commits: str)
     known = False
     for line in repository.git("log", "--reverse", "--format=%H %s", commits).splitlines():
         commit, _, subject = line.partition(" ")
-        files = repository.git("diff-tree", "-r", "--no-commit-id", "--name-only", commit)
-        custom = _custom(user, base, files.splitlines())
+        custom = _custom(user, base, _files(repository, commit))
         known = known or bool(custom)
         prefix = subject.partition(": ")[0]
         if custom and prefix not in custom:
@@ -147,6 +146,11 @@ def style(user: UserRepository, base: str, repository: Repository, commits: str)
     return Check(
         name, not wrong, listed(wrong) or "as in the history of their files", "series.yaml"
     )
+
+
+def _files(repository: Repository, commit: str) -> list[str]:
+    listed = repository.git("diff-tree", "-r", "--no-commit-id", "--name-only", commit)
+    return listed.splitlines()
 
 
 def _custom(user: UserRepository, base: str, files: Sequence[str]) -> Counter[str]:
@@ -210,8 +214,8 @@ def patch_by_patch(
     builds = boots = 0
     for line in repository.git("log", "--reverse", "--format=%H %T %s", commits).splitlines():
         commit, tree, subject = line.split(" ", 2)
-        files = repository.git("diff-tree", "-r", "--no-commit-id", "--name-only", commit)
-        archs = {one.split("/")[1] for one in files.splitlines() if one.startswith("arch/")}
+        files = _files(repository, commit)
+        archs = {one.split("/")[1] for one in files if one.startswith("arch/")}
         missing += [
             f'not built for {arch}, which the matrix does not have: "{subject}"'
             for arch in sorted(archs - {"Kconfig", *records})

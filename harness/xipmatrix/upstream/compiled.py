@@ -68,16 +68,17 @@ class Sources:
         env: Mapping[str, str] | None = None,
     ) -> run.Completed:
         """make in the object folder `name`, of this source alone; what it says is in the log."""
-        objects = self.work / name / ("tip" if source == self.tip else "base")
-        objects.mkdir(parents=True, exist_ok=True)
         self.logs.mkdir(parents=True, exist_ok=True)
-        command = ["make", "-C", str(source), f"O={objects}", "-s", f"-j{self.jobs}", "-k", *words]
+        objects = f"O={self.objects(source, name)}"
+        command = ["make", "-C", str(source), objects, "-s", f"-j{self.jobs}", "-k", *words]
         log = self.logs / f"{name}.log"
         return run.run(command, env=env, log=log, death_signal="TERM")
 
     def objects(self, source: Path, name: str) -> Path:
-        """Where make() works."""
-        return self.work / name / ("tip" if source == self.tip else "base")
+        """Where make() works: a folder that is there."""
+        folder = self.work / name / ("tip" if source == self.tip else "base")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
 
 def compiled_checks(sources: Sources, compilers: Sequence[Compiler], say: Say) -> list[Check]:
@@ -137,9 +138,7 @@ def _known_complaints(sources: Sources, compiler: Compiler, name: str) -> list[s
     """What the kernel without the series says to the same configuration."""
     base = sources.base()
     config = (sources.objects(sources.tip, name) / ".config").read_bytes()
-    objects = sources.objects(base, name)
-    objects.mkdir(parents=True, exist_ok=True)
-    (objects / ".config").write_bytes(config)
+    (sources.objects(base, name) / ".config").write_bytes(config)
     return complaints(sources.make(base, name, [*compiler.make, "olddefconfig"]).output)
 
 

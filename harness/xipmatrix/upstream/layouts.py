@@ -75,10 +75,9 @@ def carry(
     """
     author = Author.of(user)
     repository = Repository(tree.git_dir)
-    commits = [commit for one in states.values() for commit in one.commits]
-    date = repository.git("show", "-s", "--format=%cI", commits[-1])
+    date = repository.git("show", "-s", "--format=%cI", states[wish.name].tip)
     ours = rewritten(
-        repository, tree.commit, commits, author, date, signoff=wish.signoff, trailers={}
+        repository, tree.commit, states, author, date, signoff=wish.signoff, trailers={}
     )
     with tempfile.TemporaryDirectory(prefix="xipmatrix-carry-") as name:
         with shown_ref(repository, f"xipmatrix-carry-{ours[-1][:12]}", ours[-1]) as ref:
@@ -131,7 +130,8 @@ def _quilt(carried: Carried, folder: Path) -> None:
 def _openwrt(carried: Carried, folder: Path) -> None:
     def named(number: int, name: str) -> str:
         # Lower case, words joined by underscores: PATCHES.md.
-        words = re.sub(r"\W+", "_", name.removesuffix(".patch").lower())
+        plain = re.sub(r"^\d+-", "", name.removesuffix(".patch").lower())
+        words = re.sub(r"\W+", "_", plain)
         return f"{_OPENWRT_FIRST + number:03}-{words}.patch"
 
     _copied(carried, folder / f"patches-{carried.version}", named)
@@ -166,8 +166,7 @@ def _copied(
     folder.mkdir(parents=True)
     names = []
     for number, patch in enumerate(carried.patches):
-        plain = re.sub(r"^\d+-", "", patch.name)
-        name = named(number, plain) if named else patch.name
+        name = named(number, patch.name) if named else patch.name
         shutil.copyfile(patch, folder / name)
         names.append(name)
     return names

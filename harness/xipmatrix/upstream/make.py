@@ -144,19 +144,18 @@ def make(
     """
     user, author, wish = plan.user, plan.author, plan.wish
     repository = Repository(tree.git_dir)
-    commits = [commit for one in states.values() for commit in one.commits]
     own = states[wish.name]
     again = _Reroll.of(plan, plan.previous, tree, own, say) if plan.previous else _Reroll()
     ours = rewritten(
         repository,
         tree.commit,
-        commits,
+        states,
         author,
         plan.date,
         signoff=wish.signoff,
         trailers=again.trailers,
     )
-    below, tip = [tree.commit, *ours][len(commits) - len(own.commits)], ours[-1]
+    below, tip = [tree.commit, *ours][len(ours) - len(own.commits)], ours[-1]
     put_objects(user, repository, tree.commit, tip)
     shown = ""
     if again.commits:

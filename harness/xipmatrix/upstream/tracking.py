@@ -13,9 +13,9 @@ import re
 import secrets
 from dataclasses import dataclass, field
 
-from ..core import run
-from ..core.errors import InfrastructureError, UsageError
+from ..core.errors import UsageError
 from ..kernel.local import UserRepository
+from .branch import write
 
 _STRATEGY = ("b4-prep-cover-strategy", "branch-description")
 _TRACKING = "b4-tracking"
@@ -98,10 +98,7 @@ def store(user: UserRepository, branch: str, cover: str, tracking: Tracking) -> 
     """Keep both with `branch`. Raises InfrastructureError where git does not write them."""
     values = (("description", cover), _STRATEGY, (_TRACKING, tracking.text()))
     for key, value in values:
-        words = ["git", "-C", str(user.path), "config", f"branch.{branch}.{key}", value]
-        done = run.run(words)
-        if not done.ok:
-            raise InfrastructureError(f"git config: {done.output.strip()}", where=user.path)
+        write(user, "config", f"branch.{branch}.{key}", value)
 
 
 def newest(user: UserRepository, series: str) -> Previous:

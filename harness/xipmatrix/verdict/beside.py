@@ -25,21 +25,18 @@ def beside_normal(in_place: Cost, in_ram: Cost) -> Evidence:
     The normal kernel's image is its architecture's, which may be compressed.
     """
     here, there = (one.said.meminfo_kb("MemAvailable") for one in (in_place, in_ram))
-    image_bytes, normal_image_bytes = in_place.image_bytes, in_ram.image_bytes
     figures = {
         "instructions": in_place.instructions,
         "normal_instructions": in_ram.instructions,
-        "normal_image_bytes": normal_image_bytes,
+        "normal_image_bytes": in_ram.image_bytes,
         "normal_mem_total_kb": in_ram.said.meminfo_kb("MemTotal"),
         "normal_mem_available_kb": there,
     }
     known = here is not None and there is not None
-    free = (
-        f"{here - there:+} kB free RAM"
-        if here is not None and there is not None
-        else ("MemAvailable of one of them is not known")
-    )
-    summary = f"{free}; image {image_bytes} bytes, the normal kernel's {normal_image_bytes}"
+    summary = "MemAvailable of one of them is not known"
+    if here is not None and there is not None:
+        summary = f"{here - there:+} kB free RAM"
+    summary += f"; image {in_place.image_bytes} bytes, the normal kernel's {in_ram.image_bytes}"
     if in_place.instructions and in_ram.instructions:
         ratio = in_place.instructions / in_ram.instructions
         summary += f"; {ratio:.3f} of its instructions"
