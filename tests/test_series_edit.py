@@ -107,6 +107,8 @@ def test_kconfig_select_gets_a_condition() -> None:
 def test_kconfig_depends_and_entry() -> None:
     new = apply(KCONFIG, do="kconfig-depends", entry="EFI", on="!XIP_KERNEL")
     assert "\tdepends on OF\n\tdepends on !XIP_KERNEL\n" in new
+    new = apply(KCONFIG, do="kconfig-depends", entry="EFI", on="A", comment="Why\nit is so")
+    assert "\tdepends on OF\n\t# Why\n\t# it is so\n\tdepends on A\n" in new
     new = apply(KCONFIG, do="kconfig-depends", entry="MMU", on="A")
     assert '\tbool "MMU"\n\tdepends on A\n\tdefault y\n' in new
     new = apply(KCONFIG, "config XIP_KERNEL\n\tbool", do="kconfig-entry", after="MMU")

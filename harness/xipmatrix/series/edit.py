@@ -266,4 +266,5 @@ def _depends(edit: Depends, lines: list[str]) -> None:
             at += 1
     else:
         at = heads[-1] if heads else first
-    lines.insert(at + 1, wanted)
+    comment = [f"\t# {line}" for line in edit.comment.splitlines()]
+    lines[at + 1 : at + 1] = [*comment, wanted]

@@ -165,6 +165,7 @@ class Depends(_Edit):
     do: Literal["kconfig-depends"]
     entry: str
     on: str
+    comment: str = Field("", description="why, as a comment above it")
 
 
 class Entry(_Text):
