@@ -54,6 +54,16 @@ def test_a_kernel_in_place(made: Made, tmp_path: Path) -> None:
     assert seen.planted == ramscan.PLANTED
 
 
+def test_text_that_repeats_itself_is_no_sample(made: Made, tmp_path: Path) -> None:
+    """riscv's stubs of system calls that a kernel has not: six bytes each, one after the other."""
+    text = bytearray(made.text)
+    stubs = bytes.fromhex("1305a0fd8280") * 700
+    text[len(text) // 3 : len(text) // 3 + len(stubs)] = stubs
+    repeating = make_vmlinux(tmp_path, text=bytes(text))
+    seen = scan(repeating, repeating.good_ram(), tmp_path)
+    assert seen.planted == ramscan.PLANTED
+
+
 @pytest.mark.parametrize("bits", [32, 64])
 def test_all_of_the_text(bits: int, tmp_path: Path) -> None:
     made = make_vmlinux(tmp_path, bits=bits)

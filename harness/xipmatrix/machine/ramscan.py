@@ -559,8 +559,11 @@ def _listed(kernel: Kernel, copies: Runs, ram_base: int) -> tuple[Copy, ...]:
 def _planted(text: Sought) -> int:
     """How many of PLANTED samples of the text, COPY bytes each, are found where planted.
 
-    They are taken from all over the text and planted at every alignment to a block.
+    They are taken from all over the text and planted at every alignment to a block. One that
+    repeats itself, such as the stubs of system calls that a kernel has not, would be found
+    elsewhere in it: the next one behind it that does not is taken.
     """
+    whole = text.bytes.tobytes()
     room = [(offset, size) for offset, size, _ in text.stretches if size >= COPY]
     if not room:
         return 0
@@ -573,7 +576,17 @@ def _planted(text: Sought) -> int:
         stretch = int(np.searchsorted(ends, want, side="right"))
         offset = int(begin[stretch]) + want - (int(ends[stretch - 1]) if stretch else 0)
         at = nth * (2 * COPY + 1)
+        last = sum(room[stretch]) - COPY
+        first = offset + -at % BLOCK  # the first of its bytes that begin a block there
+        steps = range(0, last - offset + 1, BLOCK)
+        offset += next((step for step in steps if _is_once(whole, first + step)), 0)
         buffer[at : at + COPY] = text.bytes[offset : offset + COPY]
         places.append(at)
     (runs,) = search(buffer, [text])
     return sum(bool(np.any((runs.at <= at) & (runs.at + runs.size >= at + COPY))) for at in places)
+
+
+def _is_once(text: bytes, offset: int) -> bool:
+    """Whether the block at `offset` is nowhere else in `text`."""
+    block = text[offset : offset + BLOCK]
+    return text.find(block) == offset and text.find(block, offset + 1) < 0
