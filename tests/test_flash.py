@@ -13,6 +13,8 @@ import pytest
 from machine_support import make_cell
 from xipmatrix import flash
 from xipmatrix.core.evidence import CellFailure, Verdict
+from xipmatrix.flash import cramfs
+from xipmatrix.flash.cramfs import Stored
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 needs_dtc = pytest.mark.skipif(not shutil.which("dtc"), reason="needs dtc")
@@ -54,6 +56,30 @@ def test_what_does_not_fit_says_by_how_much(
 def test_what_just_fits(tmp_path: Path) -> None:
     flash.write_image(tmp_path / "f", 32, [("a", 0, b"a" * 16), ("b", 16, b"b" * 16)])
     assert (tmp_path / "f").read_bytes() == b"a" * 16 + b"b" * 16
+
+
+@needs_dtc
+@pytest.mark.parametrize("offset", [{"offset": 0x1000}, {}])
+def test_a_file_system_lies_behind_the_kernel(tmp_path: Path, offset: dict[str, int]) -> None:
+    """The tree that firmware hands over is in no flash."""
+    blob, image = tmp_path / "in.dtb", tmp_path / "xipImage"
+    subprocess.run(["dtc", "-q", "-o", blob, "-"], input=b"/dts-v1/; / {};", check=True)
+    image.write_bytes(b"kernel")
+    places = {"base": 0, "size": "1M", "filesystem": 0x80000}
+    cell = make_cell({"flash": places, "device_tree": {"source": "x.dtb", **offset}})
+    stored = [Stored("file", b"content", in_place=True)]
+    made = flash.make_flash(
+        cell, image, blob, "", tmp_path / "out", prefix="", templates=TEMPLATES, stored=stored
+    )
+    tree = ["device tree"] if offset else []
+    assert [part.name for part in made.parts] == [*tree, "xipImage", "file system"]
+    data = made.path.read_bytes()
+    assert data[0x80000:].startswith(cramfs.make(stored).data)
+    assert made.path.with_name("board.dtb").is_file()
+    without = flash.make_flash(
+        cell, image, blob, "", tmp_path / "out", prefix="", templates=TEMPLATES
+    )
+    assert set(without.path.read_bytes()[0x80000:]) == {0xFF}
 
 
 @needs_dtc

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from machine_support import make_cell
 from xipmatrix.machine import protocol
-from xipmatrix.machine.init import SOURCE
+from xipmatrix.machine.init import SOURCE, made_of
 
 REPLIES = {
     0x0000000000000000: 0x6B9CAD8F6CC680E0,
@@ -42,7 +43,7 @@ def test_reply(challenge: int, reply: int) -> None:
 
 
 def test_init_computes_the_same_reply(tmp_path: Path) -> None:
-    mix = re.search(r"^static uint64_t mix\(.*?^}", SOURCE.read_text(), re.M | re.S)
+    mix = re.search(r"^uint64_t mix\(.*?^}", SOURCE.read_text(), re.M | re.S)
     assert mix
     program = tmp_path / "mix.c"
     program.write_text(
@@ -54,6 +55,53 @@ def test_init_computes_the_same_reply(tmp_path: Path) -> None:
     words = [f"{challenge:x}" for challenge in REPLIES]
     said = subprocess.run([tmp_path / "mix", *words], check=True, capture_output=True, text=True)
     assert [int(line, 16) for line in said.stdout.split()] == list(REPLIES.values())
+
+
+@pytest.mark.parametrize("challenge", REPLIES)
+def test_the_program_in_flash_computes_the_same_reply(tmp_path: Path, challenge: int) -> None:
+    headers = ["-include", "stdint.h", "-include", "unistd.h"]
+    program = SOURCE.with_name("program.c")
+    subprocess.run(["gcc", *headers, "-o", tmp_path / "program", program], check=True)
+    said = subprocess.run(
+        [tmp_path / "program", f"{challenge:016x}"], check=True, capture_output=True, text=True
+    )
+    assert int(said.stdout, 16) == protocol.program_reply(challenge)
+
+
+def test_init_computes_the_same_digest(tmp_path: Path) -> None:
+    text = SOURCE.with_name("flash.c").read_text()
+    function = re.search(r"^static uint64_t add_to_digest\(.*?^}", text, re.M | re.S)
+    assert function
+    (tmp_path / "d.c").write_text(
+        f"#include <stdint.h>\n#include <stdio.h>\n{function[0]}\n"
+        "static unsigned char data[999];\nint main(void) {\n"
+        f"  uint64_t state = {protocol.reply(7):#x}ULL;\n"
+        "  size_t size = fread(data, 1, 999, stdin);\n"
+        '  printf("%llx", (unsigned long long)add_to_digest(state, data, size));\n  return 0;\n}\n'
+    )
+    subprocess.run(["gcc", "-o", tmp_path / "d", tmp_path / "d.c"], check=True)
+    content = secrets.token_bytes(777)
+    said = subprocess.run([tmp_path / "d"], input=content, check=True, capture_output=True)
+    assert int(said.stdout, 16) == protocol.digest(7, content)
+    assert protocol.digest(8, content) != protocol.digest(7, content)
+
+
+def test_init_has_what_works_in_flash_only_where_it_is_wanted() -> None:
+    """What other kernels' init is made of is part of their key: more of it rebuilds them."""
+    assert {"init.c", "workload.c", "init.h", "cpio.py"} <= set(made_of(make_cell()))
+    more = set(made_of(make_cell(workload=["cramfs"]))) - set(made_of(make_cell()))
+    assert more == {"flash.c", "program.c"}
+    assert made_of(make_cell(workload=["cfi"])) == made_of(make_cell(workload=["cramfs"]))
+
+
+def test_what_is_said_of_files_and_programs_in_flash() -> None:
+    said = protocol.read_console(
+        "XIPMATRIX-INIT 1\nXIPMATRIX-PROGRAM in-place 00000000000000ff 0008\n"
+        "XIPMATRIX-PROGRAM cut 00000000000000ff\nXIPMATRIX-FILE data 0000c350 00000000000000fe\n"
+        "XIPMATRIX-FILE cut 0000c350 \n"
+    )
+    assert said.programs == {"in-place": (0xFF, 8)}
+    assert said.stored == {"data": (50000, 0xFE)}
 
 
 def test_a_challenge_is_never_its_own_reply() -> None:

@@ -177,6 +177,22 @@ def test_unknown_names_are_refused_with_the_nearest(
             {"boards": {"arm": {"virt": board(device_tree={"source": "qemu", "offset": "64K"})}}},
             "must be below xipImage",
         ),
+        (
+            {"boards": {"arm": {"virt": board(flash={**board()["flash"], "filesystem": "64K"})}}},
+            "flash.filesystem 0x10000 must be .* behind xipImage at 0x10000",
+        ),
+        (
+            {"boards": {"arm": {"virt": board(flash={**board()["flash"], "filesystem": "64M"})}}},
+            "must be a multiple of 0x1000 in the flash",
+        ),
+        (
+            {"boards": {"arm": {"virt": board(flash={**board()["flash"], "filesystem": 0x80001})}}},
+            "must be a multiple of 0x1000",
+        ),
+        (
+            {"configs": {"tiny": {"base": "allnoconfig", "workload": ["cramfs"]}}},
+            r"boards.arm.virt.flash: .*config 'tiny' wants a cramfs in flash.*flash.filesystem",
+        ),
         ({"boards": {"arm": {"virt": board(colour="red")}}}, "colour: unknown key"),
         (
             {"boards": {"arm": {"virt": board(qemu={**board()["qemu"], "cpus": 2, "icount": 0})}}},

@@ -113,7 +113,7 @@ def stores(folder: Path, text: str | None) -> Evidence:
     if text is not None:
         path.write_text(text)
     seen = boot_result(folder / "console.log", rom_stores=path if text is not None else None)
-    return flash.evidence(CELL.board_spec, seen)[0]
+    return flash.evidence(CELL, seen)[0]
 
 
 def test_no_store_is_to_a_rom(tmp_path: Path) -> None:

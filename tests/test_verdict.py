@@ -281,6 +281,69 @@ def test_a_second_boot(said: str, passed: bool, tmp_path: Path) -> None:
         assert "kexec did not boot the kernel again" in judged.reason
 
 
+def other_flash(folder: Path, done: int, writes: str) -> Judgement:
+    """The judgement of a boot whose config asks for the other flash to be written."""
+    line = f"XIPMATRIX-WORKLOAD cfi {done:04x}\n"
+    seen = boot(folder, GOOD.replace(REPLY, REPLY + line))
+    assert seen.flash_trace is not None
+    with seen.flash_trace.open("a") as trace:
+        trace.write("pflash_reset virt.flash1: reset\n" + writes)
+    cell = make_cell({"flash": {"base": 0, "size": "1M", "device": "virt.flash0"}}, None, ["cfi"])
+    return judge(cell, seen, None)
+
+
+def traced(challenge: int, device: str = "virt.flash1", words: int = 64) -> str:
+    """QEMU's trace of what init writes for a challenge."""
+    data = protocol.pattern(challenge)
+    return "pflash_io_write virt.flash1: offset:0x40000 size:4 value:0xe800e8 wcycle:0\n" + "".join(
+        f"pflash_io_write {device}: offset:{0x40000 + at:#x} size:4 "
+        f"value:0x{int.from_bytes(data[at : at + 4], 'little'):08x} wcycle:2\n"
+        for at in range(0, 4 * words, 4)
+    )
+
+
+CHALLENGED = 0x0123456789ABCDEF
+
+
+def test_the_other_flash_is_written(tmp_path: Path) -> None:
+    judged = other_flash(tmp_path, 512, traced(CHALLENGED))
+    assert judged.verdict is Verdict.PASS, judged.reason
+    assert judged.figure("other-flash", "at") == [("virt.flash1", 0x40000)]
+    assert judged.figure("flash-writes", "writes_to_others") == 65
+
+
+@pytest.mark.parametrize(
+    ("done", "writes", "verdict", "reason"),
+    [
+        # It says so, but nothing, too little, or what an earlier boot wrote came to the device.
+        (512, "", Verdict.USERSPACE_FAILED, "other-flash: the 256 bytes"),
+        (512, traced(CHALLENGED, words=63), Verdict.USERSPACE_FAILED, "other-flash: the 256 bytes"),
+        (512, traced(1), Verdict.USERSPACE_FAILED, "other-flash: the 256 bytes"),
+        # It was written, but reads otherwise.
+        (511, traced(CHALLENGED), Verdict.USERSPACE_FAILED, "workload: 511 of 512 bytes"),
+        # It was written to the kernel's own, instead or too.
+        (
+            512,
+            traced(CHALLENGED, "virt.flash0"),
+            Verdict.USERSPACE_FAILED,
+            "other-flash: the 256 bytes",
+        ),
+        (
+            512,
+            traced(CHALLENGED) + traced(CHALLENGED, "virt.flash0"),
+            Verdict.FLASH_MODIFIED,
+            "flash-writes: 64 writes",
+        ),
+    ],
+)
+def test_the_other_flash_is_not_written(
+    tmp_path: Path, done: int, writes: str, verdict: Verdict, reason: str
+) -> None:
+    judged = other_flash(tmp_path, done, writes)
+    assert judged.verdict is verdict
+    assert judged.reason.startswith(reason)
+
+
 @pytest.mark.parametrize(
     ("verdict", "reason", "changes"),
     [

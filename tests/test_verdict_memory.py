@@ -201,3 +201,31 @@ def test_a_vmlinux_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_text_starts_where_the_kernel_says(made: Made) -> None:
     assert ramscan.Kernel.read(made.path, memory_cell().arch_spec).start == TEXT
+
+
+IO = "80000000 00000000 00100000 rw--gad\n"
+
+
+@pytest.mark.parametrize(
+    ("tables", "declared", "holds"),
+    [
+        (FLASH + IO, True, True),
+        (FLASH + IO, False, False),
+        # A declared one is of all the flash, once; it may neither be executed nor be the kernel's.
+        (FLASH + IO.replace("00100000", "00080000"), True, False),
+        (FLASH + IO + IO.replace("80000000", "90000000"), True, False),
+        (FLASH + IO.replace("rw--", "rwx-"), True, False),
+        (FLASH.replace("r-x-", "rw--") + IO, True, False),
+    ],
+)
+def test_a_drivers_mapping_of_flash(
+    made: Made, tmp_path: Path, tables: str, declared: bool, holds: bool
+) -> None:
+    board = {"flash": {"base": 0, "size": "1M", "ioremapped": declared}}
+    one = evidence(made, tmp_path, tables=HEAD + tables + RAM, board=board)["page-tables-userspace"]
+    assert one.holds is holds, one.summary
+    if holds:
+        assert "for a driver's I/O, as declared: 0x80000000 -> 0x0 +0x100000 rw-" in one.summary
+        assert one.figures["ioremapped_flash_mappings"] == ["0x80000000 -> 0x0 +0x100000 rw-"]
+    else:
+        assert one.breaks is Verdict.FLASH_MODIFIED

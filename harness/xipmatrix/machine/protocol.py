@@ -15,7 +15,7 @@ _HOLD = re.compile(rb"^XIPMATRIX-HOLD (\w+)\r?$")
 
 # How every line of init's begins.
 PREFIX = "XIPMATRIX-"
-_WORDS = "INIT|CPUS|BASE|REPLY|ZERO|BEGIN|END|DONE|HOLD|SECTION|JITED|WORKLOAD"
+_WORDS = "INIT|CPUS|BASE|REPLY|ZERO|BEGIN|END|DONE|HOLD|SECTION|JITED|PROGRAM|FILE|WORKLOAD"
 # What init says once, some of it once for each file or moment.
 _NAMED_ONCE = {"BEGIN", "END", "HOLD", "WORKLOAD"}
 _ONCE = {"INIT", "CPUS", "BASE", "REPLY", "ZERO", "DONE", *_NAMED_ONCE}
@@ -37,6 +37,40 @@ def reply(challenge: int) -> int:
     return x
 
 
+# program.c's steps, by the number that each ends with: its digits go from 0 to 7.
+_STEPS = [0x100 | tens << 4 | ones for tens in range(4) for ones in range(8)]
+PATTERN_BYTES = 256
+_FNV_PRIME = 0x100000001B3
+
+
+def program_reply(challenge: int) -> int:
+    """The 64-bit number that program.c must compute from a 64-bit `challenge`."""
+    x = challenge
+    for number in _STEPS:
+        x ^= (x << 13) & _MASK
+        x ^= x >> 7
+        x ^= (x << 17) & _MASK
+        x = x * 0x9E3779B97F4A7C15 + number & _MASK
+    return x
+
+
+def digest(challenge: int, content: bytes) -> int:
+    """What init must say of a file's `content`: 64-bit FNV-1a, which begins at the reply."""
+    state = reply(challenge)
+    for byte in content:
+        state = (state ^ byte) * _FNV_PRIME & _MASK
+    return state
+
+
+def pattern(challenge: int) -> bytes:
+    """What init writes to the board's other flash: flash.c's use_block() is its twin."""
+    state, found = reply(challenge), bytearray()
+    while len(found) < PATTERN_BYTES:
+        state = reply(state)
+        found.append(state & 0xFF)
+    return bytes(found)
+
+
 def held_moment(line: bytes) -> str | None:
     """The one of MOMENTS at which init says, on a line of the console, that it stands still."""
     found = _HOLD.match(line)
@@ -50,9 +84,11 @@ class Userspace:
     `base`: where its program is (virtual). `not_zero`: bytes of an anonymous page that nobody
     wrote which are not 0.
     `sections`: module, section of code and the address (virtual) it was loaded to. `jited`:
-    BPF program, address (virtual) and bytes of its machine code. `workload`: how often each
-    work was done. `foreign`: words in init's manner that are not init's: they stand before
-    its first line, or it says them once and they are there again.
+    BPF program, address (virtual) and bytes of its machine code. `programs`: by name, what a
+    program in flash replied and the kB of page cache that it took. `stored`: by name, size in
+    bytes and digest of a file in flash. `workload`: how often each work was done. `foreign`:
+    words in init's manner that are not init's: they stand before its first line, or it says them
+    once and they are there again.
     """
 
     started: bool = False
@@ -65,6 +101,8 @@ class Userspace:
     files: dict[str, str] = field(default_factory=dict)
     sections: list[tuple[str, str, int]] = field(default_factory=list)
     jited: list[tuple[str, int, bytes]] = field(default_factory=list)
+    programs: dict[str, tuple[int, int]] = field(default_factory=dict)
+    stored: dict[str, tuple[int, int]] = field(default_factory=dict)
     workload: dict[str, int] = field(default_factory=dict)
     foreign: list[str] = field(default_factory=list)
 
@@ -116,14 +154,18 @@ def read_console(console: str) -> Userspace:
             said.held.append(value)
         elif word == "DONE":
             said.done = True
-        elif word in ("SECTION", "JITED", "WORKLOAD"):
-            _read_loaded(said, word, value.split())
+        elif word in ("SECTION", "JITED", "PROGRAM", "FILE", "WORKLOAD"):
+            _read_work(said, word, value.split())
     return said
 
 
-def _read_loaded(said: Userspace, word: str, values: list[str]) -> None:
+def _read_work(said: Userspace, word: str, values: list[str]) -> None:
     """One line about what was loaded and done; a line that is cut says nothing."""
     match word, values:
+        case "PROGRAM", [name, *numbers] if len(pair := _hexes(numbers)) == 2:
+            said.programs[name] = (pair[0], pair[1])
+        case "FILE", [name, *numbers] if len(pair := _hexes(numbers)) == 2:
+            said.stored[name] = (pair[0], pair[1])
         case "WORKLOAD", [work, count] if (number := _hex(count)) is not None:
             said.workload[work] = number
         case "SECTION", [module, section, address] if (
@@ -144,3 +186,9 @@ def _read_loaded(said: Userspace, word: str, values: list[str]) -> None:
 
 def _hex(text: str) -> int | None:
     return int(text, 16) if re.fullmatch("[0-9a-f]{1,16}", text) else None
+
+
+def _hexes(texts: list[str]) -> list[int]:
+    """All of `texts` as numbers; none where one is cut."""
+    found = [number for text in texts if (number := _hex(text)) is not None]
+    return found if len(found) == len(texts) else []

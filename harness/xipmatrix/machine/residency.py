@@ -4,7 +4,9 @@
 Each run of instructions is placed by the host address it was fetched from (memory)
 and by its guest virtual address (who executed it):
 
-* **flash**: fetched from the flash's host memory, by whomever.
+* **user-flash**: fetched from the flash's host memory, at the address at which a file system
+  there has just this code of a user program.
+* **flash**: fetched from the flash's host memory, by whomever else.
 * **kernel-ram**: fetched elsewhere, at a virtual address from ``kernel_virtual_base``
   up, or at a virtual address that equals the physical one: code that runs with the
   MMU off or through an identity mapping is never a user program here, because init is
@@ -13,7 +15,7 @@ and by its guest virtual address (who executed it):
   be the firmware's, and code that was there before the first instruction. Other code there,
   and code at a kernel virtual address, is kernel-ram.
 * **user**: fetched elsewhere, at any other virtual address (without MMU: anywhere), and code
-  of the one program there is. The plugin API of QEMU 7.2 shows no privilege level, so a
+  of init or of a program in flash. The plugin API of QEMU 7.2 shows no privilege level, so a
   kernel that maps its own code where programs lie would not be told by addresses: other code
   there is kernel-ram.
   Only where init's code is not known is all of it counted as user (without MMU: as kernel-ram).
@@ -63,6 +65,7 @@ class Where(StrEnum):
     DECLARED = "kernel-ram-declared"
     FIRMWARE = "firmware"
     USER = "user"
+    USER_FLASH = "user-flash"
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,16 @@ class UserCode(Protocol):
         """Whether `run` is part of it."""
 
 
+class StoredCode(UserCode, Protocol):
+    """The code of a program in a file system in flash (userland.py)."""
+
+    @property
+    def name(self) -> str: ...
+
+    def holds_in_place(self, run: Run, physical: int) -> bool:
+        """Whether `run`, fetched from `physical`, is part of it at its place in flash."""
+
+
 @dataclass(frozen=True)
 class Executed:
     """One run as it was placed: what a person who doubts looks through.
@@ -126,7 +139,8 @@ class Executed:
 class Residency:
     """Executed instructions by place; by name for kernel code in RAM: `outside`, `declared`.
 
-    `loaded`, a part of `declared`, by module or BPF program.
+    `loaded`, a part of `declared`, by module or BPF program. `programs`: of those in flash, by
+    name and by where they were fetched from.
     """
 
     rows: list[Executed] = field(default_factory=list)
@@ -134,6 +148,7 @@ class Residency:
     declared: Counter[str] = field(default_factory=Counter)
     loaded: Counter[str] = field(default_factory=Counter)
     outside: Counter[str] = field(default_factory=Counter)
+    programs: Counter[tuple[str, Where]] = field(default_factory=Counter)
 
     @property
     def total(self) -> int:
@@ -141,7 +156,7 @@ class Residency:
 
     @property
     def kernel(self) -> int:
-        """What the kernel executed: all but firmware and user."""
+        """What the kernel executed: all but firmware and users."""
         return sum(self.counts[place] for place in (Where.FLASH, Where.KERNEL_RAM, Where.DECLARED))
 
 
@@ -265,18 +280,23 @@ def classify(
     symbols: Symbols | None,
     loaded: Sequence[LoadedCode] = (),
     init: UserCode | None = None,
+    stored: Sequence[StoredCode] = (),
 ) -> Residency:
     """Place every run. Without `symbols`, names are addresses and nothing is declared.
 
     `loaded` is the code that may be in RAM because the kernel loaded it, `init` the program
-    that is executed; None: not known.
+    that is executed; None: not known. `stored` are the programs in flash.
     """
     found = Residency()
     for run in runs:
         place = _place(run, memories, board, arch)
-        if place is Where.USER and not (init.holds(run) if init is not None else arch.mmu):
-            place = Where.KERNEL_RAM
         memory = _memory(run, memories)
+        program = _program(run, place, memory, stored)
+        if program is not None:
+            place = Where.USER_FLASH if place is Where.FLASH else Where.USER
+            found.programs[program.name, place] += run.count
+        elif place is Where.USER and not (init.holds(run) if init is not None else arch.mmu):
+            place = Where.KERNEL_RAM
         name = symbols.name(run.vaddr) if symbols else f"{run.vaddr:#x}"
         if place is Where.KERNEL_RAM:
             why = _declared(run, arch.ram_text, symbols)
@@ -297,6 +317,18 @@ def classify(
         physical = memory.physical + run.haddr - memory.host if memory else None
         found.rows.append(Executed(run.vaddr, physical, where, place, name, run.count))
     return found
+
+
+def _program(
+    run: Run, place: Where, memory: Memory | None, stored: Sequence[StoredCode]
+) -> StoredCode | None:
+    """The program in flash that a run is code of, there or where programs lie in RAM."""
+    if place is Where.USER:
+        return next((one for one in stored if one.holds(run)), None)
+    if place is not Where.FLASH or memory is None:
+        return None
+    physical = memory.physical + run.haddr - memory.host
+    return next((one for one in stored if one.holds_in_place(run, physical)), None)
 
 
 def write_table(rows: Iterable[Executed], path: Path) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The code of the one user program there is: init, as the kernel's own image carries it.
+"""The code of user programs: init, as the kernel's own image carries it, and those in flash.
 
-What is executed from RAM at addresses of user programs must be init's code. Anything else
+What is executed from RAM at addresses of user programs must be their code. Anything else
 there is the kernel's own: code that it put into RAM and mapped where programs lie.
 """
 
@@ -18,6 +18,7 @@ from pathlib import Path
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
+from ..core.errors import InfrastructureError
 from .residency import Run
 from .symtab import address_of
 
@@ -57,6 +58,43 @@ class Program:
         )
 
 
+@dataclass(frozen=True)
+class InFlash:
+    """A program of a file system in flash, named `name`.
+
+    `physical`: where the file's first byte is, if it can be executed in place.
+    """
+
+    name: str
+    program: Program
+    physical: int | None
+
+    def holds(self, run: Run) -> bool:
+        """Whether `run` is code of this program, wherever it was fetched from."""
+        return self.program.holds(run)
+
+    def holds_in_place(self, run: Run, physical: int) -> bool:
+        """Whether `run`, fetched from `physical`, is that code where the flash has it."""
+        first = self.program.segments[0][0] if self.program.segments else 0
+        there = self.physical is not None and physical - self.physical == run.vaddr - first
+        return there and self.holds(run)
+
+
+def in_flash(name: str, content: bytes, physical: int | None) -> InFlash:
+    """A program in flash, whose ELF file is `content`.
+
+    Its code must come first in the file. Raises InfrastructureError where it does not.
+    """
+    try:
+        elf = ELFFile(io.BytesIO(content))
+        code = next(iter(_segments(elf)), None)
+        if code is None or content[: len(code[1])] != code[1]:
+            raise ELFError("its code is not what it begins with")
+        return InFlash(name, program_of(content), physical)
+    except ELFError as error:
+        raise InfrastructureError(f"program {name} in flash: {error}") from error
+
+
 def init_of(carrier: Path) -> Program | None:
     """/init of an initramfs, or of that in a vmlinux.
 
@@ -72,11 +110,16 @@ def init_of(carrier: Path) -> Program | None:
                 archive = unpack(archive)
         for name, content in _members(archive):
             if name.lstrip("/") == "init":
-                elf = ELFFile(io.BytesIO(content))
-                return Program(tuple(_segments(elf)), elf["e_type"] == "ET_EXEC")
+                return program_of(content)
     except (ELFError, OSError, ValueError, EOFError, zlib.error, lzma.LZMAError):
         return None
     return None
+
+
+def program_of(content: bytes) -> Program:
+    """The program that an ELF file's `content` is. Raises ELFError where it is none."""
+    elf = ELFFile(io.BytesIO(content))
+    return Program(tuple(_segments(elf)), elf["e_type"] == "ET_EXEC")
 
 
 def _initramfs(elf: ELFFile) -> bytes:

@@ -229,6 +229,7 @@ def _cross_check(loaded: LoadedMatrix, templates: Path) -> None:
             raise unknown("figure", name, FIGURES, place(path, "thresholds", name))
     _check_globs(loaded)
     _check_known_failures(loaded)
+    _check_workloads(loaded)
     _check_templates(loaded, templates)
 
 
@@ -273,6 +274,17 @@ def _check_known_failures(loaded: LoadedMatrix) -> None:
                     f"and as {' or '.join(verdicts)}",
                     where=place(path, "known_failures", number, "cell"),
                 )
+
+
+def _check_workloads(loaded: LoadedMatrix) -> None:
+    for cell in loaded.cells:
+        if "cramfs" in cell.config_spec.workload and cell.board_spec.flash.filesystem is None:
+            raise UsageError(
+                f"{cell.id}: config '{cell.config}' wants a cramfs in flash, and the board has "
+                "no place for it",
+                where=place(loaded.path, "boards", cell.arch, cell.board, "flash"),
+                hint="say its offset, behind xipImage, in flash.filesystem",
+            )
 
 
 def _check_templates(loaded: LoadedMatrix, templates: Path) -> None:

@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+_PAGE = 4096  # bytes
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -137,17 +138,29 @@ class Flash(Model):
         None,
         description="its name in QEMU's trace, where a driver may use the board's other flash",
     )
+    filesystem: SomeSize | None = Field(
+        None,
+        description="offset of a cramfs behind xipImage, for configs whose workload is cramfs; the "
+        "device tree makes it the MTD partition 'filesystem'",
+    )
+    ioremapped: bool = Field(
+        False,
+        description="a driver that only reads, such as mtd-rom, has all of it mapped beside the "
+        "kernel, writable and not executable as ioremap() does",
+    )
 
 
 class DeviceTree(Model):
-    """The device tree that lies in flash, packed, without seeds.
+    """The device tree that lies in flash or goes to firmware, packed, without seeds.
 
     `source` is ``qemu`` (dumped from the machine with the board's own options) or a
     path below the kernel's ``arch/<arch>/boot/dts``.
     """
 
     source: str
-    offset: Size = Field(description="where in the flash it lies")
+    offset: Size | None = Field(
+        None, description="where in the flash it lies; absent: firmware hands it to the kernel"
+    )
     rng_seed: bool = Field(
         False, description="a seed is there after all: a kernel that wipes it writes to flash"
     )
@@ -211,12 +224,18 @@ class Board(Model):
             )
         tree = self.device_tree
         image = self.xip_phys_addr - self.flash.base
-        if tree and not tree.offset < image:
+        if tree and tree.offset is not None and not tree.offset < image:
             raise ValueError(
                 f"device_tree.offset {tree.offset:#x} must be below xipImage at {image:#x}"
             )
         if self.reset_stub and image == 0:
             raise ValueError("reset_stub and xipImage both begin at flash offset 0")
+        files = self.flash.filesystem
+        if files is not None and (files % _PAGE or not image < files < self.flash.size):
+            raise ValueError(
+                f"flash.filesystem {files:#x} must be a multiple of {_PAGE:#x} in the flash, "
+                f"behind xipImage at {image:#x}"
+            )
         rom = self.flash.kind == "rom"
         if rom != (self.ram is not None) or (rom and self.flash.size != self.qemu.memory):
             raise ValueError(
@@ -310,7 +329,7 @@ class Kernel(Model):
     providers: list[Provider] = Field(min_length=1)
 
 
-Work = Literal["modules", "bpf", "kexec"]
+Work = Literal["modules", "bpf", "kexec", "cramfs", "cfi"]
 
 
 class Config(Model):
@@ -322,7 +341,8 @@ class Config(Model):
     workload: list[Work] = Field(
         [],
         description="what init must do: use modules or a BPF program, so that code which the "
-        "kernel loads to RAM is executed; boot the kernel again by kexec",
+        "kernel loads to RAM is executed; boot the kernel again by kexec; execute programs from a "
+        "cramfs in the kernel's flash; erase and write the board's other flash by CFI",
     )
     says: list[Pattern] = Field([], description="what the kernel must say (regular expressions)")
     compare: Literal["kunit"] | None = Field(

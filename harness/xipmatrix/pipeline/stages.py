@@ -34,8 +34,7 @@ from ..core.git import Repository
 from ..image import static_evidence
 from ..kernel import KernelTree, checkout, move_to, obtain
 from ..machine.console import Limits
-from ..machine.init import SOURCE as INIT_SOURCE
-from ..machine.init import build_init
+from ..machine.init import PROGRAMS, build_init, made_of
 from ..machine.init.cpio import add_modules, make_cpio
 from ..machine.qemu import version as qemu_version
 from ..machine.residency import EXECUTED
@@ -326,7 +325,7 @@ class Pipeline:
                 "cflags": cell.config_spec.init_cflags,
                 "compiler": toolchain.version,
                 "prefix": toolchain.prefix,
-                "init": _sources_of(INIT_SOURCE.parent),
+                "init": made_of(cell),
                 "xipmatrix": __version__,
             },
             lambda work: _init(ground, work),
@@ -432,6 +431,9 @@ class Pipeline:
             )
 
         def make(work: Path) -> None:
+            programs = self.initramfs(ground).parent / PROGRAMS
+            if programs.is_dir():
+                shutil.copytree(programs, work / PROGRAMS)
             began = time.monotonic()
             with self._build_slot:
                 clock.waited += time.monotonic() - began

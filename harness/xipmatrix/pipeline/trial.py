@@ -11,7 +11,7 @@ from pathlib import Path
 from ..build import toolchain
 from ..build.compile import Built
 from ..core.evidence import Evidence
-from ..flash import FLASH_IMAGE, FlashImage, make_flash
+from ..flash import FLASH_IMAGE, FlashImage, filesystem, make_flash
 from ..machine import protocol
 from ..machine.boot import boot
 from ..machine.console import Limits
@@ -88,6 +88,7 @@ def cell_flash(
         folder / _FLASH,
         prefix=toolchain.of_cell(cell).prefix,
         templates=templates,
+        stored=filesystem.files_of(cell, built.folder),
     )
 
 

@@ -11,7 +11,7 @@ from ..core.evidence import SAMPLED, Evidence, Verdict
 from ..machine import protocol
 from ..machine.result import BootResult, End
 from ..matrix.model import Cell
-from . import flash, memory, promises, userspace, workload
+from . import filesystem, flash, memory, promises, userspace, workload
 from .in_place import in_place
 
 
@@ -78,8 +78,9 @@ def dynamic_evidence(cell: Cell, boot: BootResult, vmlinux: Path | None) -> list
         *userspace.evidence(board, boot, said),
         *promises.evidence(cell, boot.console_text()),
         *workload.evidence(cell, vmlinux, said, executed),
+        *filesystem.evidence(cell, boot, vmlinux, said, executed),
         executed,
         *memory.evidence(cell, boot, vmlinux, said),
         userspace.iomem(board, said),
-        *flash.evidence(board, boot),
+        *flash.evidence(cell, boot),
     ]

@@ -8,20 +8,24 @@ import re
 from ..core.evidence import Evidence, Verdict
 from ..machine import protocol
 from ..machine.result import BootResult
-from ..matrix.model import Board
+from ..matrix.model import Board, Cell
 
 # QEMU's hw/block/trace-events; newer versions put "<pid>@<time>:" before the name.
 _EVENT = re.compile(r"^(?:\S+:)?(pflash_\w+) (\S+?): ?(.*)$", re.M)
 _OFFSET = re.compile(r"offset:\s*(0x[0-9a-f]+)")
+_WRITTEN = re.compile(r"offset:\s*(0x[0-9a-f]+) size:\s*4 value:\s*(0x[0-9a-f]+)")
+_WORD = 4  # bytes: the width of such a flash's bus on all boards here
 _NAMED = 20
 
 
-def evidence(board: Board, boot: BootResult) -> list[Evidence]:
+def evidence(cell: Cell, boot: BootResult) -> list[Evidence]:
     """All of it; the view only where a boot came far enough to be looked at."""
+    board = cell.board_spec
     moment = boot.moment(protocol.POWEROFF)
     view = [_view(moment.flash_seen, moment.flash_differs)] if moment and moment.flash_seen else []
     writes = _stores if board.flash.kind == "rom" else _writes
-    return [writes(board, boot), *view, _unchanged(boot)]
+    other = [_other_flash(board, boot)] if "cfi" in cell.config_spec.workload else []
+    return [*other, writes(board, boot), *view, _unchanged(boot)]
 
 
 def _writes(board: Board, boot: BootResult) -> Evidence:
@@ -52,6 +56,36 @@ def _writes(board: Board, boot: BootResult) -> Evidence:
         summary = f"{len(writes)} writes reached the flash device, at offset {where}"
         return Evidence(name, False, summary, breaks, figures)
     return Evidence(name, True, "not one write reached the flash device", breaks, figures)
+
+
+def _other_flash(board: Board, boot: BootResult) -> Evidence:
+    """What init writes, which depends on the challenge, reached a flash that the kernel is not in.
+
+    That it was read again is for the evidence `workload` to say.
+    """
+    text = boot.flash_trace.read_text("utf-8", "replace") if boot.flash_trace else ""
+    writes: dict[str, set[tuple[int, int]]] = {}
+    for event, device, what in _EVENT.findall(text):
+        found = _WRITTEN.match(what)
+        if event == "pflash_io_write" and found and device != board.flash.device:
+            writes.setdefault(device, set()).add((int(found[1], 16), int(found[2], 16)))
+    data = protocol.pattern(int(boot.challenge, 16))
+    words = [int.from_bytes(data[at : at + _WORD], "little") for at in range(0, len(data), _WORD)]
+    there = [
+        (device, offset)
+        for device, seen in writes.items()
+        for offset, value in sorted(seen)
+        if value == words[0]
+        and all((offset + _WORD * nth, word) in seen for nth, word in enumerate(words))
+    ]
+    name, breaks = "other-flash", Verdict.USERSPACE_FAILED
+    figures = {"method": "QEMU -trace pflash_*", "bytes": len(data), "at": there}
+    if not there:
+        summary = f"the {len(data)} bytes that init writes reached no other flash"
+        return Evidence(name, False, summary, breaks, figures)
+    device, offset = there[0]
+    summary = f"{len(data)} bytes were written to {device} at offset {offset:#x}"
+    return Evidence(name, True, summary, breaks, figures)
 
 
 def _stores(board: Board, boot: BootResult) -> Evidence:

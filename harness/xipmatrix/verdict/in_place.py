@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from ..core.evidence import COUNTED, SAMPLED, Evidence, Verdict
+from ..flash import filesystem
 from ..machine import loaded, residency, userland
 from ..machine.protocol import Userspace
 from ..machine.residency import Where
@@ -48,8 +49,9 @@ def in_place(cell: Cell, boot: BootResult, vmlinux: Path | None, said: Userspace
     init = userland.init_of(boot.initrd or vmlinux) if vmlinux else None
     if init is not None and said.base is not None:
         init = init.at(said.base)
+    stored = filesystem.programs_of(cell, vmlinux.parent) if vmlinux else []
     found = residency.classify(
-        runs, boot.memories, cell.board_spec, cell.arch_spec, symbols, code, init
+        runs, boot.memories, cell.board_spec, cell.arch_spec, symbols, code, init, stored
     )
     residency.write_table(found.rows, boot.console.with_name(residency.EXECUTED))
     flash, kernel = found.counts[Where.FLASH], found.kernel
@@ -63,10 +65,18 @@ def in_place(cell: Cell, boot: BootResult, vmlinux: Path | None, said: Userspace
         "kernel_ram_declared": found.counts[Where.DECLARED],
         "firmware": found.counts[Where.FIRMWARE],
         "user": found.counts[Where.USER],
+        "user_flash": found.counts[Where.USER_FLASH],
         "user_code_compared": init is not None,
         "undeclared_symbols": dict(found.outside.most_common(_NAMED)),
         "declared_symbols": dict(found.declared.most_common(_NAMED)),
         "loaded": dict(found.loaded),
+        "programs": {
+            one.name: {
+                "flash": found.programs[one.name, Where.USER_FLASH],
+                "ram": found.programs[one.name, Where.USER],
+            }
+            for one in stored
+        },
     }
     if counted and cell.board_spec.qemu.icount is not None:
         # Else timers come by the host's clock, and a busy host counts other numbers.

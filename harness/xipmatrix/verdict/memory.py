@@ -12,7 +12,7 @@ from ..machine import pagetables, protocol, ramscan
 from ..machine.pagetables import Mapping
 from ..machine.ramscan import Kernel, Scan
 from ..machine.result import BootResult, Moment
-from ..matrix.model import Cell
+from ..matrix.model import Board, Cell
 
 # Bytes of initialised data that must be found at one displacement. The smallest kernel
 # here leaves seven times that unchanged, and by chance not even one block is there.
@@ -139,12 +139,21 @@ def virtual_bits(mappings: Sequence[Mapping]) -> int | None:
     return ((1 << 64) - 1 - min(kernel)).bit_length() + 1 if kernel else None
 
 
+def _is_io(mapping: Mapping, board: Board, text: int) -> bool:
+    """Whether a mapping can be a driver's: all of the flash, writable as ioremap() makes it, no
+    code, and elsewhere than the kernel has flash for its `text` (virtual)."""
+    whole = (mapping.physical, mapping.size) == (board.flash.base, board.flash.size)
+    own = mapping.virtual - mapping.physical == text - board.xip_phys_addr
+    return whole and not own and mapping.writable and not mapping.executable
+
+
 def page_tables(cell: Cell, moment: Moment, kernel: Kernel) -> Evidence:
     """The kernel's text is mapped to flash, and no mapping of flash is writable. Where the board
     says how wide virtual addresses are, the kernel's are.
 
     A writable one breaks `flash-modified`: nothing but luck keeps the kernel from
-    writing there, though it still executes in place.
+    writing there, though it still executes in place. But a driver's own may be, where the
+    board declares one: of that, the trace of the flash tells all writes.
     """
     name, board = f"page-tables-{moment.name}", cell.board_spec
     assert cell.arch_spec.page_tables is not None
@@ -154,7 +163,8 @@ def page_tables(cell: Cell, moment: Moment, kernel: Kernel) -> Evidence:
         return _fault(name, str(error))
     windows = (board.flash.base, *board.flash.aliases)
     flash = [one for one in seen.mappings if any(one.meets(at, board.flash.size) for at in windows)]
-    writable = [one for one in flash if one.writable]
+    io = [one for one in flash if board.flash.ioremapped and _is_io(one, board, kernel.start)][:1]
+    writable = [one for one in flash if one.writable and one not in io]
     targets = [one.to(kernel.start) for one in seen.mappings]
     text = next((at for at in targets if at is not None), None)
     figures = {
@@ -165,6 +175,7 @@ def page_tables(cell: Cell, moment: Moment, kernel: Kernel) -> Evidence:
         "virtual_bits": virtual_bits(seen.mappings),
         "flash_mappings": [str(one) for one in flash],
         "writable_flash_mappings": [str(one) for one in writable],
+        "ioremapped_flash_mappings": [str(one) for one in io],
         "text_virtual": f"{kernel.start:#x}",
         "text_physical": None if text is None else f"{text:#x}",
         "kernel_executable_ram_bytes": sum(
@@ -194,7 +205,10 @@ def page_tables(cell: Cell, moment: Moment, kernel: Kernel) -> Evidence:
             f"not {board.virtual_bits}"
         )
         return Evidence(name, False, summary, Verdict.USERSPACE_FAILED, figures)
-    summary = f"flash is mapped read-only: {', '.join(map(str, flash[:_NAMED]))}"
+    read_only = [one for one in flash if one not in io]
+    summary = f"flash is mapped read-only: {', '.join(map(str, read_only[:_NAMED]))}"
+    if io:
+        summary += f"; but for a driver's I/O, as declared: {', '.join(map(str, io[:_NAMED]))}"
     if seen.unenforced:
         summary += f"; but {seen.unenforced}"
     return Evidence(name, True, summary, Verdict.FLASH_MODIFIED, figures)

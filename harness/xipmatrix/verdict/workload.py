@@ -8,11 +8,13 @@ from pathlib import Path
 
 from ..core.evidence import Evidence, Verdict
 from ..machine import loaded
-from ..machine.protocol import Userspace
+from ..machine.protocol import PATTERN_BYTES, Userspace
 from ..matrix.model import Cell, Work
 
 # Of the 128 datagrams that workload.c sends through its BPF program.
 LEAST_BPF_RUNS = 100
+# What flash.c writes to the other flash, and as much behind it that stays erased.
+CFI_BYTES = 2 * PATTERN_BYTES
 
 
 def evidence(
@@ -37,7 +39,9 @@ def evidence(
         if "bpf" in wanted and not any(name.startswith(loaded.BPF) for name in executed):
             wrong.append("no BPF program executed anything")
     ran = ", ".join(f"{name} {count} instructions" for name, count in executed.items())
-    summary = "; ".join(wrong) or f"{_said(done)}; executed in RAM: {ran or 'not known by name'}"
+    loads = {"modules", "bpf"} & set(wanted)
+    ran = f"; executed in RAM: {ran or 'not known by name'}" if loads else ""
+    summary = "; ".join(wrong) or f"{_said(done)}{ran}"
     figures = {"done": done, "modules": modules, "executed": dict(executed)}
     return [Evidence("workload", not wrong, summary, Verdict.USERSPACE_FAILED, figures)]
 
@@ -50,7 +54,11 @@ def _undone(work: Work, done: int, modules: list[str]) -> str:
         return "" if done == len(modules) else f"{done} of {len(modules)} modules were loaded"
     if work == "kexec":
         return "" if done else "kexec did not boot the kernel again"
-    if done < LEAST_BPF_RUNS:
+    if work == "cramfs":
+        return "" if done else "no program was executed from the file system in flash"
+    if work == "cfi" and done != CFI_BYTES:
+        return f"{done} of {CFI_BYTES} bytes of the other flash were as they were written"
+    if work == "bpf" and done < LEAST_BPF_RUNS:
         return f"the BPF program ran {done} times of at least {LEAST_BPF_RUNS}"
     return ""
 
@@ -60,5 +68,7 @@ def _said(done: Mapping[Work, int]) -> str:
         "modules": "{} modules loaded",
         "bpf": "a BPF program ran {} times",
         "kexec": "booted again",
+        "cramfs": "{} programs executed from the file system in flash",
+        "cfi": "{} bytes of the other flash erased, written and read",
     }
     return ", ".join(texts[work].format(count) for work, count in done.items())

@@ -14,6 +14,10 @@
  *						a module's code was loaded there (virtual)
  *	XIPMATRIX-JITED <program> <address> <bytes>
  *						a BPF program's machine code, 32 bytes a line
+ *	XIPMATRIX-PROGRAM <name> <16 hex digits> <n>
+ *						what a program in flash replied, and the kB of page
+ *						cache that it took
+ *	XIPMATRIX-FILE <name> <size> <digest>	a file in flash, the digest with the challenge as key
  *	XIPMATRIX-WORKLOAD <work> <n>		done so often, hexadecimal
  *	XIPMATRIX-DONE				power-off follows
  *	XIPMATRIX-HOLD <moment>			waits for a line, so that memory can be looked at
@@ -28,6 +32,8 @@
  *	xipmatrix.drain=1		wait until the kernel's messages are out
  *	xipmatrix.modules=1		load all in /modules (workload.c)
  *	xipmatrix.bpf=1			use a BPF program
+ *	xipmatrix.cramfs=1		use the file system in the kernel's flash (flash.c)
+ *	xipmatrix.cfi=1			use the board's other flash
  *	xipmatrix.kexec=<entry>,<tree>	boot once more, by kexec: where the kernel is and the device
  *					tree goes (physical, 8 hex digits each)
  *	xipmatrix.mode=<mode>		negative controls of the judge, see enum below
@@ -114,7 +120,7 @@ void say_hex(uint64_t value, int digits)
  * The reply to a challenge: xorshift64 and a multiplication, three rounds. The same
  * function, with test vectors, is protocol.reply() on the judge's side.
  */
-static uint64_t mix(uint64_t x)
+uint64_t mix(uint64_t x)
 {
 	int round;
 
@@ -169,7 +175,7 @@ uint64_t parse_hex(const char *text)
 	return value;
 }
 
-static void show(const char *path)
+void show(const char *path)
 {
 	char part[512];
 	ssize_t got;
@@ -321,6 +327,10 @@ int main(void)
 		use_modules();
 	if (is_word(option(cmdline, "xipmatrix.bpf="), "1"))
 		use_bpf();
+	if (challenge && is_word(option(cmdline, "xipmatrix.cramfs="), "1"))
+		use_cramfs(challenge);
+	if (challenge && is_word(option(cmdline, "xipmatrix.cfi="), "1"))
+		use_cfi(challenge);
 	if (kexec)
 		report("kexec", is_second_boot(kexec));
 

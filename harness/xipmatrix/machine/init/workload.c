@@ -43,8 +43,7 @@ void report(const char *work, int count)
 	say("\n");
 }
 
-/* Call `use` for each entry of a folder whose path ends in '/'; the sum of what it returns. */
-static int each(const char *folder, int (*use)(const char *path, const char *name))
+int each(const char *folder, int (*use)(const char *path, const char *name))
 {
 	char entries[1024] __attribute__((aligned(8)));
 	int fd = open(folder, O_RDONLY | O_DIRECTORY);

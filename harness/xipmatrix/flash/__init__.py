@@ -11,13 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .core import run
-from .core.errors import InfrastructureError
-from .core.evidence import CellFailure, Verdict
-from .core.files import write_atomic
-from .core.template import Templates
-from .machine import qemu
-from .matrix.model import Board, Cell
+from ..core import run
+from ..core.errors import InfrastructureError
+from ..core.evidence import CellFailure, Verdict
+from ..core.files import write_atomic
+from ..core.template import Templates
+from ..machine import qemu
+from ..matrix.model import Board, Cell
+from . import filesystem
+from .cramfs import Stored
 
 ERASED = 0xFF
 _FILL = bytes([ERASED]) * (1 << 20)
@@ -58,13 +60,15 @@ def make_flash(
     *,
     prefix: str,
     templates: Path,
+    stored: Sequence[Stored] = (),
 ) -> FlashImage:
     """Make the flash image flash.img of `cell` in folder `out`.
 
     `device_tree` is the blob that the kernel's build made, None where the board's tree
     comes from QEMU or from firmware. `bootargs` go into /chosen (where firmware hands
     over the command line they are given to QEMU instead). `prefix` is the cell's
-    CROSS_COMPILE, `templates` the folder that holds <arch>/<reset stub>.
+    CROSS_COMPILE, `templates` the folder that holds <arch>/<reset stub>. `stored` are the
+    files of the file system behind the kernel.
     Raises CellFailure(image-invalid) where something does not fit or overlaps, saying by
     how many bytes, and InfrastructureError where a tool fails.
     """
@@ -75,8 +79,11 @@ def make_flash(
         pieces.append(("reset stub", 0, reset_stub(cell, out, prefix, templates)))
     if board.device_tree:
         blob = pack_tree(board, device_tree or dump_tree(board, out), bootargs, out)
-        pieces.append(("device tree", board.device_tree.offset, blob.read_bytes()))
+        if board.device_tree.offset is not None:
+            pieces.append(("device tree", board.device_tree.offset, blob.read_bytes()))
     pieces.append(("xipImage", board.xip_phys_addr - board.flash.base, xip_image.read_bytes()))
+    if board.flash.filesystem is not None and stored:
+        pieces.append(("file system", board.flash.filesystem, filesystem.image(stored).data))
     path = out / FLASH_IMAGE
     return FlashImage(path, write_image(path, board.flash.size, pieces), board.flash.size)
 
@@ -123,12 +130,12 @@ def reset_stub(cell: Cell, out: Path, prefix: str, templates: Path) -> bytes:
     """The board's reset stub: rendered, assembled and linked for the flash's base."""
     board = cell.board_spec
     assert board.reset_stub is not None
-    tree = board.device_tree
+    offset = board.device_tree.offset if board.device_tree else None
     text = Templates([templates / name for name in cell.template_folders]).render_file(
         board.reset_stub,
         {
             "board": board,
-            "device_tree": board.flash.base + tree.offset if tree else 0,
+            "device_tree": 0 if offset is None else board.flash.base + offset,
             "entry": board.xip_phys_addr,
         },
     )
