@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from conftest import JOBS, TEMPLATES, tell
+from conftest import built as build_cell
 from mutants import Bench, Mutant, load_suite, try_mutant
 from xipmatrix.build import toolchain
 from xipmatrix.build.compile import Built
@@ -38,10 +39,14 @@ def cases() -> list[object]:
     return found
 
 
-def bench(arch: str, request: pytest.FixtureRequest, folder: Path) -> Bench:
-    """The sound cell of `arch`, and what mutants of it are made with."""
-    pair: tuple[Cell, Built] = request.getfixturevalue(f"{arch.replace('-', '_')}_cell")
+def bench(mutant: Mutant, arch: str, request: pytest.FixtureRequest, folder: Path) -> Bench:
+    """The sound cell of `arch` that `mutant` is made of, and what it is made with."""
     pipeline: Pipeline = request.getfixturevalue("pipeline")
+    pair: tuple[Cell, Built]
+    if mutant.cell:
+        pair = build_cell(pipeline, f"7.3/{arch}/{mutant.cell}/gcc")
+    else:
+        pair = request.getfixturevalue(f"{arch.replace('-', '_')}_cell")
     cell, built = pair
     prepared = pipeline.prepared(cell.kernel)
 
@@ -77,7 +82,7 @@ def test_mutant(
     record_property: pytest.Function,
     tmp_path: Path,
 ) -> None:
-    outcome = try_mutant(SUITE, mutant, arch, bench(arch, request, tmp_path), tmp_path)
+    outcome = try_mutant(SUITE, mutant, arch, bench(mutant, arch, request, tmp_path), tmp_path)
     evidence = f"{outcome.reason.splitlines()[0]}" if outcome.reason else ""
     if mutant.names:
         evidence = f"in RAM: {', '.join(outcome.declared)}"

@@ -48,6 +48,9 @@ class Mutant(Model):
     why: str = Field(description="what is broken, and what it would mean in the field")
     arch: list[Literal["arm", "arm-nommu", "riscv"]] = Field(min_length=1)
     kind: Literal["binary", "patch", "config", "board", "init"]
+    cell: str = Field(
+        "", description="board/config of the cell that it is made of, if not the usual one"
+    )
     short: bool = Field(False, description="takes seconds: CI runs it")
     expect: Verdict
     fails: list[str] = Field(

@@ -17,6 +17,7 @@ from xipmatrix.core.evidence import CellFailure, Evidence, Verdict
 from xipmatrix.core.files import key_of
 from xipmatrix.image import static_evidence
 from xipmatrix.machine.console import Limits
+from xipmatrix.machine.init import PROGRAMS
 from xipmatrix.matrix.model import Board, Cell
 from xipmatrix.pipeline import Pipeline, boot_once
 from xipmatrix.stagecache import StageCache
@@ -186,6 +187,8 @@ def _changed(
     suite: Suite, mutant: Mutant, arch: str, bench: Bench, built: Built, folder: Path
 ) -> Built:
     """Copies of a build's files, changed."""
+    if (built.folder / PROGRAMS).is_dir():
+        shutil.copytree(built.folder / PROGRAMS, folder / PROGRAMS)
     own = replace(built, folder=folder, image=folder / "xipImage", vmlinux=folder / "vmlinux")
     for name in ("xipImage", "vmlinux", "config"):
         shutil.copyfile(built.folder / name, folder / name)
@@ -211,6 +214,12 @@ def _rebuilt(mutant: Mutant, arch: str, bench: Bench) -> Built:
     tools = [bench.toolchain.make_args, bench.toolchain.version]
     place = bench.cache / "stages" / "mutant-workshop" / f"{arch}-{key_of(bench.commit, *tools)}"
     workshop = Workshop(place, bench.source, bench.cell, bench.toolchain)
+
+    def make(work: Path) -> None:
+        workshop.build(config, patches, lines, work)
+        if (bench.built.folder / PROGRAMS).is_dir():
+            shutil.copytree(bench.built.folder / PROGRAMS, work / PROGRAMS)
+
     kept = StageCache(bench.cache / "stages").get(
         "mutant",
         {
@@ -220,7 +229,7 @@ def _rebuilt(mutant: Mutant, arch: str, bench: Bench) -> Built:
             "patches": [patch.read_text() for patch in patches],
             "lines": lines,
         },
-        lambda work: workshop.build(config, patches, lines, work),
+        make,
     )
     folder = kept.folder
     return replace(
