@@ -229,3 +229,5 @@ def test_samples_do_not_tell_where_programs_ran(cell: Cell, build: Path, tmp_pat
     found = evidence(cell, build, tmp_path, counted("sampled"), {})
     assert found["programs-in-place"].holds
     assert found["programs-in-place"].weakness == "sampled"
+    assert "where they ran is not known" in found["programs-in-place"].summary
+    assert "instructions" not in found["programs-in-place"].summary

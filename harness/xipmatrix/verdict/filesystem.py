@@ -73,11 +73,11 @@ def _executed(
         here = counted.get(one.name, {})
         flash, ram = here.get("flash", 0), here.get("ram", 0)
         right, other = (flash, ram) if one.in_place else (ram, flash)
-        texts.append(
-            f"{one.name}: {flash} instructions from flash, {ram} from RAM, "
-            f"{taken[one.name]} kB of page cache"
-        )
+        where = f"{flash} instructions from flash, {ram} from RAM, " if grade == COUNTED else ""
+        texts.append(f"{one.name}: {where}{taken[one.name]} kB of page cache")
         if grade == COUNTED and (other or not right):
             wrong.append(texts[-1])
     summary = "; ".join(wrong or texts)
+    if grade != COUNTED:
+        summary += "; sampled only: where they ran is not known"
     return Evidence(name, not wrong, summary, Verdict.NOT_IN_PLACE, figures)
