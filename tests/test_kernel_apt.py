@@ -18,8 +18,9 @@ from xipmatrix.core.errors import InfrastructureError
 from xipmatrix.core.files import cache_dir, quiet
 from xipmatrix.kernel import checkout, obtain
 from xipmatrix.kernel.apt import Apt, Target, debian_mirror, os_release, parse_targets
+from xipmatrix.kernel.firmware import firmware_file
 from xipmatrix.matrix.load import load_matrix
-from xipmatrix.matrix.model import Kernel
+from xipmatrix.matrix.model import Kernel, PackageFile
 
 PROJECT = Path(__file__).parents[1]
 BOOKWORM = {"ID": "debian", "VERSION_CODENAME": "bookworm"}
@@ -240,6 +241,27 @@ def test_a_package_that_was_tampered_with_is_refused(archive: Archive, tmp_path:
     deb.write_bytes(data)
     with pytest.raises(InfrastructureError, match="download"):
         obtain("7.3", debian(), tmp_path / "cache", quiet)
+
+
+@needs_apt
+def test_firmware_is_brought_once(archive: Archive, tmp_path: Path) -> None:
+    name, cache = "linux-source-7.3", tmp_path / "cache"
+    wanted = PackageFile(package=name, suite="test", path=f"usr/src/{name}.tar.xz")
+    found = firmware_file(wanted, cache)
+    assert (
+        found.read_bytes() == (archive.folder / f"{name}.root/usr/src/{name}.tar.xz").read_bytes()
+    )
+    assert not list(cache.rglob("*.deb"))
+    # Kept: the archive may go.
+    shutil.rmtree(archive.folder / "dists")
+    assert firmware_file(wanted, cache) == found
+
+
+@needs_apt
+def test_a_package_without_the_firmware_is_named(archive: Archive, tmp_path: Path) -> None:
+    wanted = PackageFile(package="linux-source-7.3", suite="test", path="usr/lib/fw.bin")
+    with pytest.raises(InfrastructureError, match=r"linux-source-7.3 from test has no usr/lib/fw"):
+        firmware_file(wanted, tmp_path / "cache")
 
 
 @pytest.mark.kernel

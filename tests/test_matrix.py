@@ -377,3 +377,47 @@ def test_a_cell_moves_to_another_kernel_with_what_is_known_there(tmp_path: Path)
     moved = loaded.of_kernel(cell, "6.12")
     assert moved == loaded.select(Wanted(cells=("6.12/riscv/virt/tiny/gcc",)))[0]
     assert loaded.of_kernel(moved, "7.3") == cell
+
+
+NEWER = {"8.1": {"flash": {"base": 0x2000000}, "xip_phys_addr": 0x2000000}}
+
+
+@pytest.mark.parametrize(
+    ("version", "address"),
+    [("7.2.22", 0x10000), ("8.1.0", 0x2000000), ("10.0.2", 0x2000000), (None, 0x10000)],
+)
+def test_a_board_is_as_the_installed_qemu_has_it(
+    tmp_path: Path, version: str | None, address: int
+) -> None:
+    data = matrix()
+    data["boards"]["riscv"]["virt"] = board(since_qemu=NEWER)
+    loaded = load(tmp_path, data, version_of=lambda _binary: version)
+    found = loaded.matrix.boards["riscv"]["virt"]
+    assert found.xip_phys_addr == address
+    # What the newer one does not change, deep inside, stays.
+    assert found.flash.size == 64 << 20
+    assert loaded.matrix.boards["arm"]["virt"].xip_phys_addr == 0x10000
+
+
+@pytest.mark.parametrize(
+    ("since", "says"),
+    [
+        ({"8.1": {"xip_phys_addr": 0x4000000}}, "since_qemu 8.1: .*outside the flash"),
+        ({"8.1": {"nothing": 1}}, "since_qemu 8.1: .*nothing"),
+        ({"new": {}}, "'new' is no version"),
+    ],
+)
+def test_what_a_newer_qemu_changes_is_checked_with_every_qemu(
+    tmp_path: Path, since: dict[str, Any], says: str
+) -> None:
+    data = matrix()
+    data["boards"]["riscv"]["virt"] = board(since_qemu=since)
+    with pytest.raises(UsageError, match=f"(?s){says}"):
+        load(tmp_path, data, version_of=lambda _binary: "7.2")
+
+
+def test_an_instruction_that_the_architecture_does_not_know(tmp_path: Path) -> None:
+    configs = {"tiny": {"base": "allnoconfig", "instructions": ["cpop"]}}
+    with pytest.raises(UsageError, match="unknown instruction 'cpop'") as caught:
+        load(tmp_path, matrix(configs=configs))
+    assert "matrix.yaml" in str(caught.value.where)

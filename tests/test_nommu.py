@@ -102,6 +102,19 @@ def test_a_program_is_told_by_its_code(vaddr: int, haddr: int, code: bytes, wher
     assert residency.classify(*words, None).counts == {unknown: 3}
 
 
+@pytest.mark.parametrize(
+    ("code", "where"), [(CODE[4:8], Where.FIRMWARE), (CODE[8:12], Where.KERNEL_RAM)]
+)
+def test_a_boot_rom_is_what_was_there_at_first(code: bytes, where: Where) -> None:
+    region = {"name": "boot-rom", "base": 0x1000, "size": 64}
+    board = make_cell({**BOARD_KEYS, "firmware": [region]}, ARCH_KEYS).board_spec
+    memories = (*MEMORIES, Memory("boot-rom", 0x1000, 64, 0x7F2000000000, CODE))
+    init = Program(((0, CODE),), fixed=False).at(RAM_BASE + 0x300000)
+    run = Run(0x1004, 0x7F2000000004, code, 3)
+    found = residency.classify([run], memories, board, CELL.arch_spec, None, (), init)
+    assert found.counts == {where: 3}
+
+
 def test_a_program_with_a_place_stays_there() -> None:
     fixed = Program(((0x20000000, CODE),))
     assert fixed.at(0x1000) is fixed

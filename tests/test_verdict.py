@@ -460,3 +460,27 @@ def test_two_tries_that_differ_are_flaky(first: Verdict, second: Verdict, verdic
     assert found.reason == (
         f"first {first} (one), then {second} (two)" if verdict is Verdict.FLAKY else "two"
     )
+
+
+OPENSBI = (
+    "OpenSBI v1.1\nDomain0 Next Address      : 0x{:016x}\nDomain0 Next Mode         : S-mode\n"
+)
+
+
+@pytest.mark.parametrize(("address", "holds"), [(0x10000, True), (0x4000000, False)])
+def test_where_firmware_jumps_to(tmp_path: Path, address: int, holds: bool) -> None:
+    seen = boot(tmp_path, OPENSBI.format(address) + GOOD)
+    cell = make_cell({"firmware_entry": "Domain0 Next Address +: (0x[0-9a-f]+)"})
+    found = {one.name: one for one in judge(cell, seen, None).evidence}["firmware-entry"]
+    assert found.holds is holds
+    assert f"{address:#x}" in found.summary
+    if not holds:
+        verdict = judge(cell, seen, None)
+        assert verdict.verdict is Verdict.INFRASTRUCTURE
+        assert "does its description fit QEMU" in verdict.reason
+
+
+def test_firmware_that_says_nothing(tmp_path: Path) -> None:
+    cell = make_cell({"firmware_entry": "Domain0 Next Address +: (0x[0-9a-f]+)"})
+    names = [one.name for one in judge(cell, boot(tmp_path), None).evidence]
+    assert "firmware-entry" not in names

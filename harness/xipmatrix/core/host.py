@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import re
@@ -26,6 +27,15 @@ _QUIET = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
 _GIB = 1 << 30
 _ROOM = 8 * _GIB  # two kernels with their source folders (4.1 GB), and the builds
 _MEMORY = 2 * _GIB
+
+
+@functools.cache
+def installed_version(program: str) -> str | None:
+    """What ``--version`` says, such as ``7.2.22``; None where there is no such program."""
+    if shutil.which(program) is None:
+        return None
+    found = re.search(r"version (\d+(?:\.\d+)+)", run.run([program, "--version"]).output)
+    return found[1] if found else None
 
 
 class Compiler(Protocol):

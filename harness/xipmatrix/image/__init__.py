@@ -10,6 +10,7 @@ from ..core.evidence import NO_CONFIG, Evidence, Verdict
 from ..matrix.model import Board, Cell
 from .drift import drift
 from .elf import read_image
+from .instructions import instruction_evidence
 from .patch_sites import patch_site_evidence
 from .placement import placement
 
@@ -33,6 +34,7 @@ def static_evidence(
         _configured(board, config),
         *placement(arch, board, config, image, xip_image),
         *patch_site_evidence(arch, config, image),
+        *instruction_evidence(cell, image),
         drift(arch, linker_scripts),
     ]
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ from pathlib import Path
 from ..core import run
 from ..core.errors import InfrastructureError
 from ..core.files import cache_dir, locked
+from ..core.host import installed_version
+from ..kernel.firmware import firmware_file
 from ..matrix.model import Board
 
 _KERNEL_STUB = b"\0"
@@ -28,14 +29,12 @@ class Preload:
     address: int
 
 
-@functools.cache
 def version(binary: str) -> str:
     """The version of a QEMU binary, e.g. ``7.2.22``. Raises InfrastructureError."""
-    said = run.run([run.need_tool(binary), "--version"], check=True).output
-    found = re.search(r"version (\d+(?:\.\d+)+)", said)
+    found = installed_version(run.need_tool(binary))
     if found is None:
-        raise InfrastructureError(f"{binary} --version says no version: {said[:80]!r}")
-    return found[1]
+        raise InfrastructureError(f"{binary} --version says no version")
+    return found
 
 
 @functools.cache
@@ -56,6 +55,8 @@ def machine_args(board: Board, *, machine_options: Sequence[str] = ()) -> list[s
     args += ["-m", f"{qemu.memory >> 10}K", "-smp", str(qemu.cpus)]
     if qemu.icount is not None:
         args += ["-icount", f"shift={qemu.icount}"]
+    if qemu.bios is not None:
+        args += ["-bios", str(firmware_file(qemu.bios))]
     return [*args, "-display", "none", "-nodefaults", "-no-reboot", *qemu.args]
 
 

@@ -357,9 +357,12 @@ def _place(run: Run, memories: Sequence[Memory], board: Board, arch: Arch) -> Wh
     if memory is None:
         # Not a memory the board knows: never taken for a user program.
         return Where.KERNEL_RAM
-    if arch.mmu and run.vaddr == memory.physical + run.haddr - memory.host:
+    if run.vaddr == memory.physical + run.haddr - memory.host:
         firmware = any(memory.name == region.name for region in board.firmware)
-        return Where.FIRMWARE if firmware and _unchanged(run, memory) else Where.KERNEL_RAM
+        if firmware and _unchanged(run, memory):
+            return Where.FIRMWARE
+        if arch.mmu:
+            return Where.KERNEL_RAM
     return Where.USER
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cached_property
@@ -15,8 +15,9 @@ from ..core import yamlfile
 from ..core.errors import UsageError
 from ..core.evidence import FIGURES, Verdict
 from ..core.files import find_inside
+from ..core.host import installed_version
 from ..core.yamlfile import place
-from .model import Arch, Cell, Kernel, KnownFailure, Matrix, Rule
+from .model import Arch, Board, Cell, Kernel, KnownFailure, Matrix, Rule
 
 DEFAULT_PROFILE = "smoke"
 _MOST_NAMES = 12
@@ -182,13 +183,17 @@ def unknown(what: str, name: str, known: Iterable[str], where: Path | str) -> Us
 
 
 def load_matrix(
-    path: Path, templates: Path, extra_kernels: dict[str, Kernel] | None = None
+    path: Path,
+    templates: Path,
+    extra_kernels: dict[str, Kernel] | None = None,
+    version_of: Callable[[str], str | None] = installed_version,
 ) -> LoadedMatrix:
     """Read and cross-check `path` and the architectures it names.
 
-    Raises UsageError that names file, line and key.
+    Boards are as the QEMU that is installed has them: `version_of` its binary, None where there
+    is none. Raises UsageError that names file, line and key.
     """
-    matrix = yamlfile.load(path, Matrix)
+    matrix = _fitted(yamlfile.load(path, Matrix), version_of)
     archs = {}
     for name in matrix.boards:
         arch_file = templates / name / "arch.yaml"
@@ -199,6 +204,18 @@ def load_matrix(
     loaded = LoadedMatrix(path, matrix, archs, extra_kernels or {})
     _cross_check(loaded, templates)
     return loaded
+
+
+def _fitted(matrix: Matrix, version_of: Callable[[str], str | None]) -> Matrix:
+    def fitted(board: Board) -> Board:
+        version = version_of(board.qemu.binary) if board.since_qemu else None
+        return board.fitted(version) if version else board
+
+    boards = {
+        arch: {name: fitted(board) for name, board in boards.items()}
+        for arch, boards in matrix.boards.items()
+    }
+    return matrix.model_copy(update={"boards": boards})
 
 
 def _cross_check(loaded: LoadedMatrix, templates: Path) -> None:
@@ -224,6 +241,16 @@ def _cross_check(loaded: LoadedMatrix, templates: Path) -> None:
                 where=place(path, *at, "config"),
                 hint=f"say its normal_image in templates/{rule.arch}/arch.yaml",
             )
+        for name in rule.config:
+            encodings = loaded.archs[rule.arch].instructions
+            for instruction in matrix.configs[name].instructions:
+                if encodings is None or instruction not in encodings.encodings:
+                    raise unknown(
+                        "instruction",
+                        instruction,
+                        encodings.encodings if encodings else (),
+                        place(path, "configs", name, "instructions"),
+                    )
     for name in matrix.thresholds:
         if name not in FIGURES:
             raise unknown("figure", name, FIGURES, place(path, "thresholds", name))

@@ -8,8 +8,9 @@ physical unless a name says ``virtual``; sizes are bytes.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from packaging.version import InvalidVersion, Version
 from pydantic import (
@@ -92,6 +93,14 @@ class Region(Model):
     why: str = ""
 
 
+class PackageFile(Model):
+    """A file in a Debian package."""
+
+    package: str
+    suite: str = Field(description="suite in the system's own mirror, or 'system' for its sources")
+    path: str = Field(pattern="^[^/].*", description="below the root, as dpkg -L shows it")
+
+
 class Qemu(Model):
     """How QEMU plays the board."""
 
@@ -108,6 +117,9 @@ class Qemu(Model):
         "a boot counts the same on a busy host; several CPUs then take turns: leave it out there",
     )
     args: list[str] = []
+    bios: PackageFile | None = Field(
+        None, description="firmware for -bios, where the system's QEMU has none of its own"
+    )
     env: dict[str, str] = {}
     boots_with_dummy_kernel: bool = Field(
         False,
@@ -170,6 +182,16 @@ class DeviceTree(Model):
     add: str = Field("", description="device tree source that goes behind it")
 
 
+def _merged(data: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    both = {
+        key: _merged(data[key], value)
+        if isinstance(value, Mapping) and isinstance(data.get(key), dict)
+        else value
+        for key, value in changes.items()
+    }
+    return {**data, **both}
+
+
 class Board(Model):
     """A QEMU machine with its flash window, RAM, console and boot protocol."""
 
@@ -212,7 +234,35 @@ class Board(Model):
         description="how many bits of a virtual address the kernel must use, seen in its page "
         "tables: 39, 48 or 57 on riscv",
     )
+    firmware_entry: Pattern | None = Field(
+        None,
+        description="what firmware says on the console of where it jumps to: a regular expression "
+        "whose first group is the address (physical)",
+    )
     says: list[Pattern] = Field([], description="what the kernel must say (regular expressions)")
+    since_qemu: dict[str, dict[str, Any]] = Field(
+        {}, description="keys of this board that are others from a QEMU version on"
+    )
+
+    def fitted(self, qemu_version: str) -> Board:
+        """The board as a QEMU of this version has it. Raises ValidationError."""
+        data = self.model_dump(exclude={"since_qemu"}, exclude_unset=True)
+        for since in sorted(self.since_qemu, key=Version):
+            if Version(since) <= Version(qemu_version):
+                data = _merged(data, self.since_qemu[since])
+        return Board.model_validate(data)
+
+    @model_validator(mode="after")
+    def _fits_every_qemu(self) -> Board:
+        for since in self.since_qemu:
+            if not is_version(since):
+                raise ValueError(f"since_qemu: '{since}' is no version such as 8.1")
+        for since in self.since_qemu:
+            try:
+                self.fitted(since)
+            except ValueError as error:
+                raise ValueError(f"since_qemu {since}: {error}") from error
+        return self
 
     @model_validator(mode="after")
     def _fits(self) -> Board:
@@ -344,6 +394,9 @@ class Config(Model):
         "kernel loads to RAM is executed; boot the kernel again by kexec; execute programs from a "
         "cramfs in the kernel's flash; erase and write the board's other flash by CFI",
     )
+    instructions: list[str] = Field(
+        [], description="what its text must contain, as the architecture's arch.yaml names it"
+    )
     says: list[Pattern] = Field([], description="what the kernel must say (regular expressions)")
     compare: Literal["kunit"] | None = Field(
         None,
@@ -461,6 +514,22 @@ class CodeArea(Model):
     why: str
 
 
+class Encoding(Model):
+    """Instructions `word` of which `word & mask == match` is true."""
+
+    match: int = Field(ge=0, lt=1 << 32)
+    mask: int = Field(gt=0, lt=1 << 32)
+
+
+class Instructions(Model):
+    """How instructions of four bytes are found in text."""
+
+    long: Encoding | None = Field(
+        None, description="of the first two bytes of one; absent: all have four"
+    )
+    encodings: dict[str, Encoding] = Field(description="by name in the ISA's manual")
+
+
 class Init(Model):
     """How the test's init is linked."""
 
@@ -498,6 +567,9 @@ class Arch(Model):
     )
     page_tables: PageTables | None = Field(
         None, description="absent: no mapping is looked at, nor is anything said about them"
+    )
+    instructions: Instructions | None = Field(
+        None, description="those of ISA extensions, for configs that must have them"
     )
     rom_sections: dict[str, str] = Field(
         {},

@@ -11,7 +11,7 @@ from ..core.evidence import SAMPLED, Evidence, Verdict
 from ..machine import protocol
 from ..machine.result import BootResult, End
 from ..matrix.model import Cell
-from . import filesystem, flash, memory, promises, userspace, workload
+from . import filesystem, firmware, flash, memory, promises, userspace, workload
 from .in_place import in_place
 
 
@@ -75,6 +75,7 @@ def dynamic_evidence(cell: Cell, boot: BootResult, vmlinux: Path | None) -> list
     said = protocol.read_console(boot.console_text())
     executed = in_place(cell, boot, vmlinux, said)
     return [
+        *firmware.entry(board, boot),
         *userspace.evidence(board, boot, said),
         *promises.evidence(cell, boot.console_text()),
         *workload.evidence(cell, vmlinux, said, executed),

@@ -9,10 +9,11 @@ from pathlib import Path
 from ..core.errors import InfrastructureError
 from ..core.evidence import Evidence, Verdict
 from ..machine import pagetables, protocol, ramscan
-from ..machine.pagetables import Mapping
+from ..machine.pagetables import Mapping, View
 from ..machine.ramscan import Kernel, Scan
 from ..machine.result import BootResult, Moment
 from ..matrix.model import Board, Cell
+from .protection import protection
 
 # Bytes of initialised data that must be found at one displacement. The smallest kernel
 # here leaves seven times that unchanged, and by chance not even one block is there.
@@ -51,7 +52,7 @@ def evidence(
             continue
         found.append(ram_scan(cell, moment, kernel))
         if cell.arch_spec.page_tables is not None:
-            found.append(page_tables(cell, moment, kernel))
+            found.extend(mappings(cell, moment, kernel))
     return found
 
 
@@ -147,7 +148,19 @@ def _is_io(mapping: Mapping, board: Board, text: int) -> bool:
     return whole and not own and mapping.writable and not mapping.executable
 
 
-def page_tables(cell: Cell, moment: Moment, kernel: Kernel) -> Evidence:
+def mappings(cell: Cell, moment: Moment, kernel: Kernel) -> list[Evidence]:
+    """What the page tables say of where the kernel is, and of how it is protected."""
+    board, tables = cell.board_spec, cell.arch_spec.page_tables
+    assert tables is not None
+    try:
+        seen = pagetables.view(tables, board, moment, kernel.vmlinux)
+    except InfrastructureError as error:
+        return [_fault(f"page-tables-{moment.name}", str(error))]
+    place = page_tables(cell, moment, kernel, seen)
+    return [place, *protection(cell, moment.name, kernel, seen)]
+
+
+def page_tables(cell: Cell, moment: Moment, kernel: Kernel, seen: View) -> Evidence:
     """The kernel's text is mapped to flash, and no mapping of flash is writable. Where the board
     says how wide virtual addresses are, the kernel's are.
 
@@ -156,11 +169,6 @@ def page_tables(cell: Cell, moment: Moment, kernel: Kernel) -> Evidence:
     board declares one: of that, the trace of the flash tells all writes.
     """
     name, board = f"page-tables-{moment.name}", cell.board_spec
-    assert cell.arch_spec.page_tables is not None
-    try:
-        seen = pagetables.view(cell.arch_spec.page_tables, board, moment, kernel.vmlinux)
-    except InfrastructureError as error:
-        return _fault(name, str(error))
     windows = (board.flash.base, *board.flash.aliases)
     flash = [one for one in seen.mappings if any(one.meets(at, board.flash.size) for at in windows)]
     io = [one for one in flash if board.flash.ioremapped and _is_io(one, board, kernel.start)][:1]
