@@ -399,7 +399,7 @@ class Pipeline:
         place: BuildPlace | None = None,
     ) -> Kept:
         cell, source, toolchain = ground.cell, ground.source, ground.toolchain
-        device_tree = cell.board_spec.device_tree
+        tree = cell.board_spec.device_tree.source if cell.board_spec.device_tree else None
         with_modules = "modules" in cell.config_spec.workload
 
         def carrying(work: Path, objects: Path | None) -> Path:
@@ -452,7 +452,8 @@ class Pipeline:
             {
                 "commit": ground.commit,
                 "config": (config.folder / "config").read_text(),
-                "device tree": device_tree.source if device_tree else None,
+                # QEMU's is none of the kernel's: boards that change it share a kernel.
+                "device tree": None if tree == "qemu" else tree,
                 "toolchain": [toolchain.arch, toolchain.name, toolchain.version],
                 "tuxmake": metadata.version("tuxmake"),
                 "target": "xipkernel" if xip else cell.arch_spec.normal_image,
