@@ -37,7 +37,10 @@ def apply(old: str | None, new: str | None = None, /, **data: Any) -> str:
     """What the edit that `data` describes makes of `old`; `new` is its text."""
     if new is not None:
         data["text"] = new
-    return apply_edit(TypeAdapter(Edit).validate_python({"file": "f", **data}), old, new or "")
+    edit = TypeAdapter(Edit).validate_python({"file": "f", **data})
+    made = apply_edit(edit, old, new or "")
+    assert made is not None
+    return made
 
 
 def test_insert_replace_delete_guard_append() -> None:
@@ -145,6 +148,39 @@ def test_kconfig_drop_refuses_what_is_not_one_term(old: str) -> None:
     assert caught.value.near == [f"3: \tselect {old}"]
 
 
+def test_kconfig_drop_without_entry_takes_the_term_from_the_whole_file() -> None:
+    old = "config A\n\tselect X if B && !P\n\tselect Y if !P\n\tselect Z if !PQ\n"
+    old += "\nconfig C\n\tbool\n\tdepends on !P\n\tdepends on M && !P\n\t  !P is help\n"
+    new = "config A\n\tselect X if B\n\tselect Y\n\tselect Z if !PQ\n"
+    new += "\nconfig C\n\tbool\n\tdepends on M\n\t  !P is help\n"
+    assert apply(old, do="kconfig-drop", condition="!P") == new
+    with pytest.raises(AnchorError, match="nothing depends on !P"):
+        apply(new, do="kconfig-drop", condition="!P")
+    with pytest.raises(AnchorError, match="not one term") as caught:
+        apply(old + "\tdepends on (!P || M)\n", do="kconfig-drop", condition="!P")
+    assert caught.value.near == ["11: \tdepends on (!P || M)"]
+
+
+def test_delete_lines_takes_all_that_are_equal() -> None:
+    old = "a\n\tx a0\nb\n\tx a1\n\tx a0\n\tx a0, a1\n"
+    assert apply(old, do="delete-lines", lines=["\tx a0", "\tx a1"]) == "a\nb\n\tx a0, a1\n"
+    with pytest.raises(AnchorError, match="no such line") as caught:
+        apply(old, do="delete-lines", lines=["\tx a0", "\tx a2"])
+    assert caught.value.anchor == "\tx a2"
+    assert "4: \tx a1" in caught.value.near
+
+
+def test_unifdef_and_remove() -> None:
+    assert apply("a\n#ifdef S\nb\n#endif\n", do="unifdef", symbol="S") == "a\n"
+    with pytest.raises(AnchorError, match="not of && or") as caught:
+        apply("a\n#if A || !(S)\n#endif\n", do="unifdef", symbol="S")
+    assert caught.value.near == ["2: #if A || !(S)"]
+    edit = TypeAdapter(Edit).validate_python({"do": "remove", "file": "f"})
+    assert apply_edit(edit, "old\n", "") is None
+    with pytest.raises(AnchorError, match="does not exist"):
+        apply_edit(edit, None, "")
+
+
 def test_kconfig_remove_takes_an_entry_and_its_blank_line() -> None:
     old = "config A\n\tbool\n\nconfig B\n\tbool\n\n# about C\nconfig C\n\tbool\n"
     assert apply(old, do="kconfig-remove", entry="B") == (
@@ -181,6 +217,8 @@ def test_a_form_feed_ends_no_line() -> None:
         ({"do": "delete", "file": "f", "anchor": "  "}, "empty anchor"),
         ({"do": "delete", "file": "f", "anchor": "a", "until": "b"}, "goes with 'within'"),
         ({"do": "patch", "file": "f"}, "do"),
+        ({"do": "unifdef", "file": "f", "symbol": "A && B"}, "should match pattern"),
+        ({"do": "kconfig-drop", "file": "f", "entry": "A", "condition": "!P"}, "go together"),
         ({"do": "delete", "file": "f", "anchor": "a", "when": {}}, "empty condition"),
         ({"do": "delete", "file": "f", "anchor": "a", "when": {"kernel": "new"}}, "version range"),
     ],

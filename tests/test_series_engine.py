@@ -109,6 +109,24 @@ def test_a_series_becomes_commits_without_a_work_tree(tmp_path: Path, kernel: Ke
     assert apply_all(sources(tmp_path / "templates"), kernel)["toy"] == applied  # same ids
 
 
+def test_a_file_that_goes_is_gone_for_later_edits_and_for_git_am(
+    tmp_path: Path, kernel: KernelTree
+) -> None:
+    data = series()
+    data["patches"][0]["edits"].append({"do": "remove", "file": "init/main.c"})
+    again = {"do": "create", "file": "init/main.c", "text": "int other;\n"}
+    data["patches"][1]["edits"].append(again)
+    applied = apply_all(sources(write(tmp_path, data)), kernel)["toy"]
+    assert text_at(kernel, applied.commits[0], "init/main.c") is None
+    assert text_at(kernel, applied.tip, "init/main.c") == "int other;\n"
+
+    data["patches"][1]["edits"][-1]["do"] = "append"
+    applied = apply_all(sources(write(tmp_path, data)), kernel)["toy"]
+    assert applied.state is State.CONFLICT
+    assert "patch 2" in applied.detail
+    assert "the file does not exist" in applied.detail
+
+
 def test_patches_equal_on_every_run_and_git_am_takes_them(
     tmp_path: Path, kernel: KernelTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,11 +57,14 @@ def hermetic() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Change:
-    """A commit to be: its message, its date (ISO 8601), and mode and text of its files by path."""
+    """A commit to be: its message, its date (ISO 8601), and mode and text of its files by path.
+
+    A file whose text is None goes.
+    """
 
     message: str
     date: str
-    files: Mapping[str, tuple[str, str]]
+    files: Mapping[str, tuple[str, str | None]]
 
 
 @dataclass(frozen=True)
@@ -207,7 +210,9 @@ def _commit_command(branch: str, parent: str, mark: int, change: Change) -> byte
     who = f"{name} <{mail}> {int(datetime.fromisoformat(change.date).timestamp())} +0000"
     head = f"commit {branch}\nmark :{mark}\nauthor {who}\ncommitter {who}\n"
     files = b"".join(
-        f"M {mode} inline {path}\n".encode() + _data(text) + b"\n"
+        f"D {path}\n".encode()
+        if text is None
+        else f"M {mode} inline {path}\n".encode() + _data(text) + b"\n"
         for path, (mode, text) in change.files.items()
     )
     return head.encode() + _data(change.message) + f"from {parent}\n".encode() + files + b"\n"

@@ -17,18 +17,35 @@ from .model import (
     Block,
     Create,
     Delete,
+    DeleteLines,
     Depends,
     Drop,
     Entry,
     Guard,
     Insert,
     Remove,
+    RemoveFile,
     Replace,
     Select,
+    Unifdef,
 )
+from .unifdef import Unresolved, undefine
 
 AnyEdit = (
-    Create | Append | Insert | Replace | Delete | Guard | Select | Drop | Remove | Depends | Entry
+    Create
+    | Append
+    | Insert
+    | Replace
+    | Delete
+    | Guard
+    | DeleteLines
+    | Unifdef
+    | RemoveFile
+    | Select
+    | Drop
+    | Remove
+    | Depends
+    | Entry
 )
 
 
@@ -42,8 +59,10 @@ class AnchorError(Exception):
         self.near = near
 
 
-def apply_edit(edit: AnyEdit, old: str | None, text: str) -> str:
-    """The new content of a file: `old` is None where it does not exist, `text` is rendered.
+def apply_edit(edit: AnyEdit, old: str | None, text: str) -> str | None:
+    """The new content of a file, None where it goes.
+
+    `old` is None where it does not exist, `text` is rendered.
 
     Raises AnchorError.
     """
@@ -56,6 +75,8 @@ def apply_edit(edit: AnyEdit, old: str | None, text: str) -> str:
     lines = whole_lines(old)
     new = whole_lines(_ended(text))
     match edit:
+        case RemoveFile():
+            return None
         case Append():
             lines += new
         case Insert():
@@ -71,6 +92,17 @@ def apply_edit(edit: AnyEdit, old: str | None, text: str) -> str:
         case Guard():
             first, last = _span(edit, lines)
             lines[first:last] = [f"#{edit.open}", *lines[first:last], "#endif"]
+        case DeleteLines():
+            for one in edit.lines:
+                if one not in lines:
+                    raise AnchorError("no such line", one, nearest([one], lines))
+            lines = [line for line in lines if line not in edit.lines]
+        case Unifdef():
+            try:
+                lines = undefine(edit.symbol, lines)
+            except Unresolved as error:
+                near = [f"{error.line + 1}: {lines[error.line]}"] if error.line else []
+                raise AnchorError(error.what, edit.symbol, near) from error
         case Select():
             _select(edit, lines)
         case Drop():
@@ -237,18 +269,40 @@ def _select(edit: Select, lines: list[str]) -> None:
         lines[at] = f"{select} if {condition}"
 
 
+_CONDITION = re.compile(r"^(\s+select\s+\w+)(\s+if)\s+(.*?)\s*$|^()(\s+depends on)\s+(.*?)\s*$")
+
+
 def _drop(edit: Drop, lines: list[str]) -> None:
-    for symbol in edit.symbols:
-        at, select, old = _selected(edit.entry, symbol, lines)
-        terms = (old or "").split(" && ")
-        if terms.count(edit.condition) != 1 or _has_open_or(old or ""):
-            raise AnchorError(
-                f"{edit.condition} is not one term of what 'select {symbol}' depends on",
-                f"{select.strip()} if … && {edit.condition}",
-                [f"{at + 1}: {lines[at]}"],
-            )
-        terms.remove(edit.condition)
-        lines[at] = f"{select} if {' && '.join(terms)}" if terms else select
+    if edit.entry is not None:
+        for symbol in edit.symbols or ():
+            at, select, old = _selected(edit.entry, symbol, lines)
+            left = _without(edit.condition, old or "", select, at, lines)
+            lines[at] = f"{select} if {left}" if left else select
+        return
+    mentioned = re.compile(rf"(?<!\w){re.escape(edit.condition)}\b")
+    hits = [(at, m) for at, line in enumerate(lines) if (m := _CONDITION.match(line))]
+    hits = [(at, m) for at, m in hits if mentioned.search(m[3] or m[6] or "")]
+    if not hits:
+        raise AnchorError(f"nothing depends on {edit.condition}", edit.condition, [])
+    for at, match in reversed(hits):
+        head, word, old = (part for part in match.groups() if part is not None)
+        left = _without(edit.condition, old, head or word, at, lines)
+        lines[at] = f"{head}{word} {left}" if left else head
+        if not lines[at]:
+            del lines[at]
+
+
+def _without(term: str, condition: str, what: str, at: int, lines: list[str]) -> str:
+    """What is left of a condition without one of its terms."""
+    terms = condition.split(" && ")
+    if terms.count(term) != 1 or _has_open_or(condition):
+        raise AnchorError(
+            f"{term} is not one term of what '{what.strip()}' depends on",
+            f"{what.strip()} if … && {term}",
+            [f"{at + 1}: {lines[at]}"],
+        )
+    terms.remove(term)
+    return " && ".join(terms)
 
 
 def _depends(edit: Depends, lines: list[str]) -> None:

@@ -75,10 +75,11 @@ class GitTree:
 
     repository: Repository
     commit: str
-    changed: dict[str, str] = field(default_factory=dict)
+    changed: dict[str, str | None] = field(default_factory=dict)  # None: removed
 
     def __post_init__(self) -> None:
-        self._before: dict[str, tuple[str, str]] = {}  # mode and text of what is written already
+        # Mode and text of what is written already
+        self._before: dict[str, tuple[str, str | None]] = {}
 
     def copy(self) -> GitTree:
         """Another tree, with all that was written to this one so far."""
@@ -94,11 +95,11 @@ class GitTree:
             return self._before[path][1]
         return self.repository.text(f"{self.commit}:{path}")
 
-    def write(self, path: str, text: str) -> None:
-        """Remember new content for `path`; `take` gives it to the patch at hand."""
+    def write(self, path: str, text: str | None) -> None:
+        """Remember new content for `path`, None to remove it; `take` gives it to the patch."""
         self.changed[path] = text
 
-    def take(self) -> dict[str, tuple[str, str]]:
+    def take(self) -> dict[str, tuple[str, str | None]]:
         """Mode and text of all that was written since it was last taken, by path.
 
         Raises SeriesConflict where a path is no regular file of this tree.

@@ -134,6 +134,26 @@ class Guard(_Edit, Block):
     open: str = Field(description="e.g. 'ifndef CONFIG_XIP_KERNEL'")
 
 
+class DeleteLines(_Edit):
+    """Every line that equals one of `lines` goes; each stands at least once."""
+
+    do: Literal["delete-lines"]
+    lines: list[str] = Field(min_length=1)
+
+
+class Unifdef(_Edit):
+    """The C preprocessor's conditions on a symbol that nobody defines any more are resolved."""
+
+    do: Literal["unifdef"]
+    symbol: str = Field(pattern=r"^\w+$")
+
+
+class RemoveFile(_Edit):
+    """The file goes."""
+
+    do: Literal["remove"]
+
+
 class Select(_Edit):
     """Kconfig: ``select X if A`` in an entry becomes ``select X if A && <condition>``."""
 
@@ -144,12 +164,21 @@ class Select(_Edit):
 
 
 class Drop(_Edit):
-    """Kconfig: ``select X if A && <condition>`` in an entry becomes ``select X if A``."""
+    """Kconfig: ``select X if A && <condition>`` in an entry becomes ``select X if A``.
+
+    Without entry and symbols, every ``select`` and ``depends on`` of the file loses the term.
+    """
 
     do: Literal["kconfig-drop"]
-    entry: str
-    symbols: list[str] = Field(min_length=1)
+    entry: str | None = None
+    symbols: list[str] | None = Field(None, min_length=1)
     condition: str = Field(description="a whole term of the condition, e.g. '!XIP_KERNEL'")
+
+    @model_validator(mode="after")
+    def _whole_file(self) -> Drop:
+        if (self.entry is None) != (self.symbols is None):
+            raise ValueError("'entry' and 'symbols' go together")
+        return self
 
 
 class Remove(_Edit):
@@ -194,6 +223,9 @@ Edit = Annotated[
     | Annotated[Replace, Tag("replace")]
     | Annotated[Delete, Tag("delete")]
     | Annotated[Guard, Tag("guard")]
+    | Annotated[DeleteLines, Tag("delete-lines")]
+    | Annotated[Unifdef, Tag("unifdef")]
+    | Annotated[RemoveFile, Tag("remove")]
     | Annotated[Select, Tag("kconfig-select")]
     | Annotated[Drop, Tag("kconfig-drop")]
     | Annotated[Remove, Tag("kconfig-remove")]
