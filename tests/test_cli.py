@@ -13,6 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
+from conftest import ROOT
 from kernel_trees import fingerprint, git, make_repository
 
 COMMANDS = [
@@ -69,9 +70,19 @@ def test_list_and_dry_run_name_the_smoke_cells(home: dict[str, str]) -> None:
     assert cli("build", "--arch", "arm,riscv", "--dry-run", env=home).stdout == smoke
     both = [cli("list", "--shard", f"{number}/2", env=home).stdout for number in (1, 2)]
     assert "".join(sorted(both)) == smoke
-    rows = json.loads(cli("list", "--profile", "nightly", "--known", "--json", env=home).stdout)
-    assert [row["cell"] for row in rows] == ["6.12/riscv/virt/tiny/gcc"]
-    assert ".bss" in rows[0]["reason"]
+
+
+def test_list_names_known_failures(home: dict[str, str], tmp_path: Path) -> None:
+    matrix = YAML(typ="safe").load(ROOT / "matrix.yaml")
+    known = {"cell": "6.12/riscv/virt/*", "verdict": ["boot-silent"], "reason": "broken there"}
+    matrix["known_failures"] = [{**known, "expires": "2999-12-31"}]
+    with (tmp_path / "matrix.yaml").open("w") as stream:
+        YAML().dump(matrix, stream)
+    words = ("list", "--matrix", str(tmp_path / "matrix.yaml"), "--profile", "nightly", "--known")
+    rows = json.loads(cli(*words, "--json", env=home).stdout)
+    assert [(row["cell"], row["reason"]) for row in rows] == [
+        ("6.12/riscv/virt/tiny/gcc", "broken there")
+    ]
 
 
 def test_what_changes_nothing_loads_little(home: dict[str, str]) -> None:

@@ -234,7 +234,14 @@ def test_a_series_never_signs_off() -> None:
             {
                 "title": "t",
                 "applies": ">=7",
-                "native": {"file": "f", "contains": "x"},
+                "cover": "c",
+                "patches": [
+                    {
+                        "subject": "s",
+                        "why": "w",
+                        "edits": [{"do": "remove", "file": "f"}],
+                    }
+                ],
                 "trailers": ["Signed-off-by: A <a@b>"],
             }
         )

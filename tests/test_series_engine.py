@@ -48,7 +48,6 @@ def series(**changes: Any) -> dict[str, Any]:
     return {
         "title": "toy: execute in place",
         "applies": ">=7.1",
-        "native": {"file": "arch/toy/Kconfig", "contains": "config XIP_KERNEL"},
         "cover": "What and why.",
         "trailers": ["Assisted-by: LLM xipmatrix"],
         "patches": [
@@ -164,19 +163,31 @@ def test_patches_equal_on_every_run_and_git_am_takes_them(
     assert tree == Repository(kernel.git_dir).git("rev-parse", f"{applied.tip}^{{tree}}")
 
 
-def test_native_and_foreign_kernels_get_nothing_and_stale_patches_go(tmp_path: Path) -> None:
-    native = dict(FILES)
-    native["arch/toy/Kconfig"] += "\nconfig XIP_KERNEL\n\tbool\n"
-    kernel = make_kernel(tmp_path / "native.git", native)
+def test_foreign_kernels_get_nothing_and_stale_patches_go(
+    tmp_path: Path, kernel: KernelTree
+) -> None:
     stale = tmp_path / "out" / "7.3" / "toy"
     stale.mkdir(parents=True)
-    found = sources(write(tmp_path, series()))
-    (applied,) = write_series(found, kernel, tmp_path / "out")
-    assert (applied.state, applied.tip) == (State.NATIVE, kernel.commit)
-    assert not stale.exists()
     found = sources(write(tmp_path, series(applies=">=7.4")))
-    plain = make_kernel(tmp_path / "plain.git", FILES)
-    assert apply_all(found, plain)["toy"].state is State.NONE
+    (applied,) = write_series(found, kernel, tmp_path / "out")
+    assert (applied.state, applied.tip) == (State.NONE, kernel.commit)
+    assert not stale.exists()
+
+
+def test_messages_and_cover_are_templates_as_the_edits_are(
+    tmp_path: Path, kernel: KernelTree
+) -> None:
+    words = "{% if version >= (7, 10) %}\nNew.\n{% else %}\nFor {{ kernel }}.\n{% endif %}\n"
+    data = series(cover=words)
+    data["patches"][0]["why"] = words
+    (applied,) = write_series(sources(write(tmp_path, data)), kernel, tmp_path / "out")
+    message = Repository(kernel.git_dir).git("log", "-1", "--format=%b", applied.commits[0])
+    assert message.splitlines()[0] == "For 7.3.4."
+    cover = (tmp_path / "out" / "7.3" / "toy" / "0000-cover-letter.patch").read_text()
+    assert "\n\nFor 7.3.4.\n\n" in cover
+    data["patches"][0]["why"] = "{{ nothing }}"
+    with pytest.raises(UsageError, match=r"patch 1.*'nothing' is undefined"):
+        apply_all(sources(write(tmp_path, data)), kernel)
 
 
 def test_several_that_write_the_same_patches_do_not_disturb_each_other(

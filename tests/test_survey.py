@@ -110,7 +110,7 @@ def test_what_is_there_and_what_is_not_for_it(tmp_path: Path) -> None:
     assert [one.fate for one in found] == [Fate.THERE, Fate.NOT_FOR, Fate.APPLIES]
 
 
-def test_a_series_that_is_there_or_not_for_it(tmp_path: Path) -> None:
+def test_a_series_that_is_for_a_kernel_or_not(tmp_path: Path) -> None:
     kernel = make_kernel(tmp_path / "old.git", TEXT)
     found = templates(tmp_path / "templates", toy=PATCHES)
 
@@ -118,12 +118,7 @@ def test_a_series_that_is_there_or_not_for_it(tmp_path: Path) -> None:
         return {one.fate for one in survey(found, tree)}
 
     assert fates(dataclasses.replace(kernel, release="6.12.1")) == {Fate.NOT_FOR}
-    native = {"file": "arch/toy/Kconfig", "contains": "config TOY"}
-    toy = found["toy"]
-    found["toy"] = dataclasses.replace(
-        toy, series=toy.series.model_validate({**toy.series.model_dump(), "native": native})
-    )
-    assert fates(kernel) == {Fate.THERE}
+    assert fates(kernel) == {Fate.APPLIES}
 
 
 def test_an_architecture_stands_on_generic(tmp_path: Path) -> None:

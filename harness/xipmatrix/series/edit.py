@@ -310,7 +310,7 @@ def _depends(edit: Depends, lines: list[str]) -> None:
     wanted = f"\tdepends on {edit.on}"
     if wanted in lines[first:last]:
         raise AnchorError(f"entry {edit.entry} depends on {edit.on} already", wanted.strip(), [])
-    is_depends = re.compile(r"^\tdepends on\b")
+    is_depends = re.compile(r"^\s+depends on\b")
     typed = re.compile(r"^\t(?:(?:def_)?(?:bool|tristate|string|hex|int)\b|prompt\b)")
     last_depends = [at for at in range(first, last) if is_depends.match(lines[at])]
     heads = [at for at in range(first, last) if typed.match(lines[at])]

@@ -183,14 +183,10 @@ def holds(condition: Condition | None, release: str, tree: GitTree) -> bool:
     return condition.lacks is None or condition.lacks.strip() not in lines
 
 
-def is_for(source: Source, kernel: KernelTree, tree: GitTree) -> State:
-    """Whether a series is for a kernel at all: APPLIES, whatever its anchors; NATIVE or NONE."""
-    series = source.series
-    if series.native is not None and holds(series.native, kernel.release, tree):
-        return State.NATIVE
-    if not series.patches or not holds(Condition(kernel=series.applies), kernel.release, tree):
-        return State.NONE
-    return State.APPLIES
+def is_for(source: Source, kernel: KernelTree) -> bool:
+    """Whether a series is for a kernel at all, whatever its anchors."""
+    wanted = SpecifierSet(source.series.applies)
+    return wanted.contains(comparable(kernel.release), prereleases=True)
 
 
 def apply_series(source: Source, kernel: KernelTree, base: str) -> Applied:
@@ -202,11 +198,8 @@ def apply_series(source: Source, kernel: KernelTree, base: str) -> Applied:
     series = source.series
     tree = GitTree(Repository(kernel.git_dir), base)
     nothing = functools.partial(Applied, source.name, base=base, tip=base)
-    match is_for(source, kernel, tree):
-        case State.NATIVE:
-            return nothing(State.NATIVE, detail=f"{kernel.release} has CONFIG_XIP_KERNEL natively")
-        case State.NONE:
-            return nothing(State.NONE, detail=f"no series for {kernel.release}")
+    if not is_for(source, kernel):
+        return nothing(State.NONE, detail=f"no series for {kernel.release}")
     changes = []
     try:
         for number, patch in enumerate(series.patches, 1):
@@ -227,7 +220,8 @@ def _change(
     source: Source, patch: PatchSpec, number: int, kernel: KernelTree, tree: GitTree
 ) -> Change:
     try:
-        return Change(_message(source.series, patch), source.series.date, tree.take())
+        message = _message(source, patch, number, kernel)
+        return Change(message, source.series.date, tree.take())
     except SeriesConflict as error:
         raise SeriesConflict(
             f"patch {number} '{patch.subject}': {error.what}\n"
@@ -236,9 +230,11 @@ def _change(
         ) from error
 
 
-def _message(series: Series, patch: PatchSpec) -> str:
-    tags = "".join(f"{tag}\n" for tag in series.trailers)
-    return f"{patch.subject}\n\n{patch.why.strip()}\n" + (f"\n{tags}" if tags else "")
+def _message(source: Source, patch: PatchSpec, number: int, kernel: KernelTree) -> str:
+    where = f"{source.folder / 'series.yaml'}: patch {number}"
+    tags = "".join(f"{tag}\n" for tag in source.series.trailers)
+    why = _render_words(source, patch.why, kernel.release, where)
+    return f"{patch.subject}\n\n{why}\n" + (f"\n{tags}" if tags else "")
 
 
 def _apply_patch(
@@ -271,13 +267,31 @@ def _apply_patch(
 
 def render_edit(source: Source, edit: Edit, kernel: KernelTree, where: str) -> str:
     """The text that an edit puts in. Raises UsageError, which names `where` it stands."""
-    templates = Templates([source.folder, source.folder.parent / GENERIC])
-    values = {"kernel": kernel.release, **source.series.values}
+    templates, values = _templates(source, kernel.release)
     template = getattr(edit, "template", None)
     if template is not None:
         return templates.render_file(template, values)
     text = getattr(edit, "text", None)
     return "" if text is None else templates.render_text(text, values, where)
+
+
+def _render_words(source: Source, text: str, release: str, where: str) -> str:
+    """A commit message's or a cover letter's text. Raises UsageError, which names `where`."""
+    templates, values = _templates(source, release)
+    return templates.render_text(text, values, where).strip()
+
+
+def render_cover(source: Source, release: str) -> str:
+    """What the cover letter says of the series. Raises UsageError."""
+    return _render_words(
+        source, source.series.cover, release, f"{source.folder / 'series.yaml'}: cover"
+    )
+
+
+def _templates(source: Source, release: str) -> tuple[Templates, dict[str, object]]:
+    values: dict[str, object] = {"kernel": release, "version": comparable(release).release[:2]}
+    values |= source.series.values
+    return Templates([source.folder, source.folder.parent / GENERIC]), values
 
 
 def apply_all(found: dict[str, Source], kernel: KernelTree) -> dict[str, Applied]:

@@ -15,7 +15,7 @@ from ..core.errors import InfrastructureError
 from ..core.files import complete_dir, locked, remove
 from ..core.git import IDENTITY, Repository
 from ..kernel import KernelTree
-from .engine import Applied, Source, State, apply_all, shown_ref
+from .engine import Applied, Source, State, apply_all, render_cover, shown_ref
 
 COVER = "0000-cover-letter.patch"  # as git names it; "v2-" and so on before it, if need be
 _PROVENANCE = """\
@@ -66,8 +66,9 @@ def format_series(source: Source, applied: Applied, kernel: KernelTree, place: P
         )
         below = ", and patches/<kernel>/generic on it" if applied.base != kernel.commit else ""
         base_tree = repository.git("rev-parse", f"{applied.base}^{{tree}}")
+        cover = render_cover(source, kernel.release)
         body = (
-            f"{source.series.cover.strip()}\n\n{textwrap.dedent(provenance)}\n"
+            f"{cover}\n\n{textwrap.dedent(provenance)}\n"
             f"Base: Linux {kernel.release}, {kernel.origin}{below}\nbase-tree: {base_tree}\n"
         )
         fill_cover(folder / COVER, source.series.title, body)

@@ -249,25 +249,14 @@ class Series(Model):
 
     title: str = Field(max_length=75)
     applies: Versions = Field(description="kernel versions the series is for")
-    native: Condition | None = Field(
-        None, description="the kernel has XIP by itself where it holds"
-    )
-    cover: str = Field("", description="the cover letter's text: what, why, design")
+    cover: str = Field(min_length=1, description="the cover letter's text: what, why, design")
     date: str = Field(
         "2026-01-01T00:00:00Z",
         description="date of the patches, RFC 3339: kept, so that output is stable",
     )
     values: dict[str, str | int] = Field({}, description="values for the templates")
     trailers: list[str] = Field([], description="tags under every commit message")
-    patches: list[PatchSpec] = Field([], max_length=15)
-
-    @model_validator(mode="after")
-    def _useful(self) -> Series:
-        if self.patches and not self.cover.strip():
-            raise ValueError("a series with patches needs a cover text")
-        if not self.patches and self.native is None:
-            raise ValueError("a series without patches must say by 'native' why none is needed")
-        return self
+    patches: list[PatchSpec] = Field(min_length=1, max_length=15)
 
     @model_validator(mode="after")
     def _no_sign_off(self) -> Series:

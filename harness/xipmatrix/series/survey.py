@@ -19,7 +19,6 @@ from .engine import (
     GitTree,
     SeriesConflict,
     Source,
-    State,
     holds,
     is_for,
     render_edit,
@@ -102,17 +101,16 @@ class _Side:
     def copy(self) -> _Side:
         return _Side(self.kernel, self.tree.copy())
 
-    def takes(self, source: Source) -> State:
-        return is_for(source, self.kernel, self.tree)
+    def takes(self, source: Source) -> bool:
+        return is_for(source, self.kernel)
 
 
 def _walk(source: Source, side: _Side, known: _Side | None) -> Iterator[Surveyed]:
-    fates = {State.NATIVE: Fate.THERE, State.NONE: Fate.NOT_FOR}
-    fate = fates.get(side.takes(source))
-    compared = known if known is not None and known.takes(source) is State.APPLIES else None
+    taken = side.takes(source)
+    compared = known if known is not None and known.takes(source) else None
     for number, patch in enumerate(source.series.patches, 1):
-        if fate is not None:
-            yield Surveyed(source.name, number, patch.subject, fate)
+        if not taken:
+            yield Surveyed(source.name, number, patch.subject, Fate.NOT_FOR)
             continue
         if not holds(patch.when, side.kernel.release, side.tree):
             fine = patch.when is not None and patch.when.file is not None

@@ -13,7 +13,7 @@ from .. import __version__
 from ..core.errors import InfrastructureError
 from ..core.files import complete_dir, key_of, texts_in
 from ..core.git import Repository
-from ..series.engine import GENERIC, Applied, Source, State, shown_ref
+from ..series.engine import GENERIC, Applied, Source, State, render_cover, shown_ref
 from ..series.export import COVER, fill_cover
 from .branch import Author
 from .evidence import Results
@@ -76,7 +76,7 @@ class Cover:
             if name != GENERIC
         ]
         body = _BODY.format(
-            cover=source.series.cover.strip(),
+            cover=render_cover(source, release),
             archs="".join(states),
             release=release,
             tested=tested.text(),
