@@ -135,6 +135,7 @@ def normal_kernel(
     """zImage and vmlinux of the same arm kernel without XIP."""
     cell = arm_cell[0]
     prepared = pipeline.prepared(cell.kernel)
-    ground = Ground(cell, prepared, pipeline.source(cell, prepared), toolchain.of_cell(cell))
+    tools = toolchain.of_cell(cell)
+    ground = Ground(cell, prepared, lambda: pipeline.source(cell, prepared), tools)
     kept = pipeline.normal_kernel(ground, tmp_path_factory.mktemp("normal")).folder
     return kept / NORMAL_IMAGE, kept / "vmlinux"

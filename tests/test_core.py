@@ -15,7 +15,7 @@ from pydantic import Field
 
 from xipmatrix.core import run, yamlfile
 from xipmatrix.core.errors import InfrastructureError, UsageError
-from xipmatrix.core.files import complete_dir, locked, write_atomic
+from xipmatrix.core.files import complete_dir, locked, share, write_atomic
 from xipmatrix.core.template import Templates
 from xipmatrix.matrix.model import Model
 from xipmatrix.stagecache import StageCache
@@ -126,6 +126,25 @@ def test_write_atomic_keeps_the_old_file_when_the_disk_is_full(
         write_atomic(path, "new")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_shared_file_is_never_written_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:
+
+        def link(*_: object) -> None:
+            raise OSError(1, "a disk without hard links")
+
+        monkeypatch.setattr(os, "link", link)
+    one, other, target = (tmp_path / name for name in ("one", "other", "target"))
+    one.write_text("one")
+    other.write_text("other")
+    share(one, target)
+    assert target.samefile(one) == links
+    share(other, target)
+    assert (one.read_text(), target.read_text()) == ("one", "other")
 
 
 def test_a_lock_is_waited_for_and_said(tmp_path: Path) -> None:

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from test_series_engine import FILES, make_kernel, series, text_at, write
+from xipmatrix.core import yamlfile
+from xipmatrix.core.errors import UsageError
 from xipmatrix.core.files import quiet
+from xipmatrix.core.git import Repository
 from xipmatrix.kernel import KernelTree
 from xipmatrix.pipeline import kept_series
-from xipmatrix.series.engine import Applied, State, apply_all, sources
+from xipmatrix.series.engine import Applied, State, apply_all, patch_hash, sources
 from xipmatrix.stagecache import StageCache
 
 
@@ -74,3 +77,29 @@ def test_a_conflict_is_kept_too(tmp_path: Path, kernel: KernelTree) -> None:
         applied = kept_series.applied(stages, found, kernel, quiet)["toy"]
         assert applied.state is State.CONFLICT
         assert "no such line" in applied.detail
+
+
+def test_series_that_were_read_before_are_not_parsed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages, folder = StageCache(tmp_path / "stages"), write(tmp_path, series())
+    first = kept_series.readable_sources(stages, folder)
+    monkeypatch.setattr(yamlfile, "load", None)
+    assert kept_series.readable_sources(stages, folder) == first
+    monkeypatch.undo()
+    (folder / "toy" / "series.yaml").write_text("title: [")
+    for _ in range(2):
+        with pytest.raises(UsageError, match="malformed YAML"):
+            kept_series.readable_sources(stages, folder)
+
+
+def test_what_a_series_does_is_hashed_once(
+    tmp_path: Path, kernel: KernelTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages, repository = StageCache(tmp_path / "stages"), Repository(kernel.git_dir)
+    tip = apply_all(sources(write(tmp_path, series())), kernel)["toy"].tip
+    expected = patch_hash(repository, kernel.commit, tip)
+    assert kept_series.series_id(stages, kernel, tip) == expected
+    assert kept_series.series_id(stages, kernel, kernel.commit) == "none" != expected
+    monkeypatch.setattr(kept_series, "patch_hash", None)
+    assert kept_series.series_id(stages, kernel, tip) == expected

@@ -326,3 +326,10 @@ def test_no_edit_goes_through_a_link_or_takes_the_place_of_something_else(
     assert (applied.state, applied.tip) == (State.CONFLICT, linked.commit)
     assert "patch 1 'toy: Leave'" in applied.detail
     assert message in applied.detail
+
+
+def test_objects_that_are_there_and_not(kernel: KernelTree) -> None:
+    repository = Repository(kernel.git_dir)
+    there = f"{kernel.commit}^{{tree}}"
+    assert repository.has([there, kernel.commit])
+    assert not repository.has([there, "0" * 40])

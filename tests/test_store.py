@@ -138,6 +138,24 @@ def test_two_writers_wait_for_each_other(tmp_path: Path) -> None:
     assert upkeep.check(store) == []
 
 
+def test_what_a_run_has_written_is_seen_before_it_ends(tmp_path: Path) -> None:
+    run = Store(tmp_path).new_run()
+    run.save(NamedCell(CELL), result())  # type: ignore[arg-type]
+    log = tmp_path / "store.sqlite-wal"
+    assert log.stat().st_size  # not moved into the file with every result
+    code = (
+        "import sys; from pathlib import Path; from xipmatrix.store import Store;"
+        "print(*(one.cell for one in Store(Path(sys.argv[1])).past()))"
+    )
+    seen = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True
+    )
+    assert seen.stdout.split() == [CELL]
+    assert log.exists()
+    run.finish(0)
+    assert not log.exists()
+
+
 def test_kill_9_at_any_moment_leaves_a_whole_store(tmp_path: Path) -> None:
     store = Store(tmp_path)
     put(store, result())

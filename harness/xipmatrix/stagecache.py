@@ -15,6 +15,9 @@ from typing import Any
 
 from .core.files import Say, complete_dir, key_of, locked, quiet, write_json
 
+# In every stage's folder: what it was made of.
+INPUTS = "inputs.json"
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -56,5 +59,5 @@ class StageCache:
                 return Kept(place, True, time.monotonic() - began)
             with complete_dir(place) as work:
                 make(work)
-                write_json(work / "inputs.json", inputs)
+                write_json(work / INPUTS, inputs)
         return Kept(place, False, time.monotonic() - began)

@@ -8,6 +8,7 @@ kernel half as big again. Defconfigs go through the tree's own merge_config.sh.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def render_fragment(
     Raises UsageError for a template that does not render, or to a line that is neither an
     option nor a comment: Kconfig passes over it, and nobody would miss the option.
     """
-    found = Templates([templates / name for name in cell.template_folders])
+    found = _templates(tuple(templates / name for name in cell.template_folders))
     values = _values(cell, release, str(initramfs))
     parts = []
     for name in cell.config_spec.fragments:
@@ -51,7 +52,8 @@ def render_fragment(
             )
         parts.append(f"# {name}\n{text}")
     lines = "".join(f"{line}\n" for line in (*cell.board_spec.config, *extra))
-    return "\n".join([*parts, f"# board {cell.board}\n{lines}"])
+    # Not its name: boards with the same lines share a configuration.
+    return "\n".join([*parts, f"# board\n{lines}"])
 
 
 def xip_fragment(cell: Cell, release: str, templates: Path) -> str:
@@ -61,6 +63,12 @@ def xip_fragment(cell: Cell, release: str, templates: Path) -> str:
     """
     found = Templates([templates / name for name in cell.template_folders])
     return found.render_file("xip.config.j2", _values(cell, release, ""))
+
+
+@functools.cache
+def _templates(folders: tuple[Path, ...]) -> Templates:
+    """Shared by the cells of an architecture: a template is compiled once."""
+    return Templates(folders)
 
 
 def _values(cell: Cell, release: str, initramfs: str) -> dict[str, object]:

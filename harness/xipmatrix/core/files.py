@@ -125,6 +125,18 @@ def remove(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
+def share(source: str | Path, target: str | Path) -> None:
+    """Make `target` another name of the file `source`, which nobody writes into.
+
+    A copy where the disk knows no such links. What stood at `target` is replaced.
+    """
+    Path(target).unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy(source, target)
+
+
 def find_inside(folders: Sequence[Path], name: str) -> Path:
     """The file `name` in the first of `folders` that has it. Raises UsageError where none has.
 

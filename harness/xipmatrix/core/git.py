@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -156,6 +156,12 @@ class Repository:
             merge_stderr=False,
         )
         return done.output.strip() if done.ok else None
+
+    def has(self, names: Iterable[str]) -> bool:
+        """Whether this repository has every object of `names`, by one process for all."""
+        done = self.run("cat-file", "--batch-check", input_bytes="\n".join([*names, ""]).encode())
+        lines = done.output.splitlines()
+        return done.ok and not any(line.endswith(" missing") for line in lines)
 
     def commit_tree(
         self,

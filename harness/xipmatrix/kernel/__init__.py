@@ -5,10 +5,18 @@ The rest of xipmatrix knows git objects only, wherever a source came from.
 """
 
 from .argument import from_argument
-from .checkout import checkout
+from .checkout import checkout, source_folder
 from .checkup import source_checks
 from .moving import move_to
 from .obtain import obtain
 from .tree import KernelTree
 
-__all__ = ["KernelTree", "checkout", "from_argument", "move_to", "obtain", "source_checks"]
+__all__ = [
+    "KernelTree",
+    "checkout",
+    "from_argument",
+    "move_to",
+    "obtain",
+    "source_checks",
+    "source_folder",
+]

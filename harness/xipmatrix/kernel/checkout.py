@@ -16,6 +16,11 @@ INDEX = "index"
 _REPOSITORY = "repository"
 
 
+def source_folder(cache: Path, commit: str) -> Path:
+    """Where checkout() puts the source of `commit`."""
+    return cache / "sources" / commit[:16] / TREE
+
+
 def checkout(kernel_git_dir: Path, commit: str, cache: Path, say: Say) -> Path:
     """The complete source of `commit`, without .git, below `cache`; to be read only.
 
@@ -24,7 +29,7 @@ def checkout(kernel_git_dir: Path, commit: str, cache: Path, say: Say) -> Path:
     git replaces files, and never writes into one. Raises InfrastructureError.
     """
     repository = Repository(kernel_git_dir)
-    place = cache / "sources" / commit[:16]
+    place = source_folder(cache, commit).parent
     with names_full_disk(cache), locked(place, say, "this kernel's source folder"):
         if place.exists():
             if _is_clean(repository, place):

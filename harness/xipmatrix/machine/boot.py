@@ -101,7 +101,7 @@ def boot(
     work.mkdir(parents=True, exist_ok=True)
     log, counts, stderr = work / CONSOLE, work / COUNTS, work / "qemu.log"
     trace, stores = work / FLASH_TRACE, work / STORES
-    for old in (counts, trace, stores):
+    for old in (log, counts, trace, stores):
         old.unlink(missing_ok=True)
     log.write_bytes(b"")
     version = qemu.version(board.qemu.binary)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """From a cell to its result: all rooms above, put together."""
 
-from .stages import Ground, Options, Pipeline
+from .ground import Ground
+from .stages import Options, Pipeline
 from .trial import boot_once, cell_flash, challenged, forget_dumps
 
 __all__ = [

@@ -8,6 +8,7 @@ A bisection may end up at any commit of a series (Documentation/process/submitti
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +25,8 @@ from ..core.git import Repository
 from ..matrix.model import Cell
 from ..series.engine import GENERIC
 from ..verdict import Judgement
-from .stages import Ground, Pipeline, Prepared
+from .ground import Ground, Prepared
+from .stages import Pipeline
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ def each_patch(
             logs = folder / f"{number:02}-{'xip' if xip else 'normal'}"
             logs.mkdir(parents=True, exist_ok=True)
             try:
-                ground = Ground(cell, here, pipeline.source(cell, here), toolchain)
+                find_source = functools.partial(pipeline.source, cell, here)
+                ground = Ground(cell, here, find_source, toolchain)
                 kept = pipeline.kernel(ground, logs, xip=xip, place=place)
                 image = (kept.folder / ("xipImage" if xip else NORMAL_IMAGE)).read_bytes()
                 one = replace(one, image=hashlib.sha256(image).hexdigest())

@@ -24,7 +24,8 @@ from ..matrix.model import Cell
 from ..result import CellResult, Stage
 from ..verdict.own_init import init_was_taken
 from .given import Foreign, tree_in_build
-from .stages import Ground, Pipeline
+from .ground import Ground
+from .stages import Pipeline
 from .trial import Way
 
 _PAGE = 1 << 12
@@ -108,8 +109,10 @@ def bring_init(pipeline: Pipeline, cell: Cell, kernel: Foreign) -> Preload:
             f"{tree_in_build(cell, tree)}",
         )
     prepared = pipeline.prepared(next(iter(pipeline.loaded.matrix.kernels)))
-    source = pipeline.source(cell, prepared)
-    archive = pipeline.initramfs(Ground(cell, prepared, source, toolchains.of_cell(cell)))
+    ground = Ground(
+        cell, prepared, lambda: pipeline.source(cell, prepared), toolchains.of_cell(cell)
+    )
+    archive = pipeline.initramfs(ground)
     init = read_image(archive.with_name("init"))
     if (init.pointer, init.little_endian) != (kernel.elf.pointer, kernel.elf.little_endian):
         raise CellFailure(

@@ -12,10 +12,19 @@ from typing import Any
 from ..core.files import Say, key_of, texts_in, write_json
 from ..core.git import Repository
 from ..kernel import KernelTree
-from ..series.engine import Applied, Source, State, apply_all
+from ..series.engine import (
+    SERIES_FILE,
+    Applied,
+    Source,
+    State,
+    apply_all,
+    find_sources,
+    patch_hash,
+    read,
+)
 from ..stagecache import StageCache
 
-_STATES = "states.json"
+_STATES, _ID = "states.json", "id"
 _PACKAGE = Path(__file__).parents[1]
 
 
@@ -47,9 +56,33 @@ def applied(
         data = json.loads((kept.folder / _STATES).read_text())
         # In the order of `sources`: JSON is sorted.
         states = {name: _applied(data[name]) for name in sources}
-        if all(repository.resolve(f"{one.tip}^{{tree}}") for one in states.values()):
+        if repository.has(f"{one.tip}^{{tree}}" for one in states.values()):
             break
     return states
+
+
+def readable_sources(stages: StageCache, templates: Path) -> dict[str, Source]:
+    """The series of `templates`, found to be well-formed now or before, by the same engine.
+
+    Each is parsed when something asks for it: never, where all that it gives is kept. Raises
+    UsageError for a malformed one.
+    """
+    found = find_sources(templates)
+    texts = {one.name: (one.folder / SERIES_FILE).read_text() for one in found.values()}
+    inputs = {"series": texts, "folder": str(templates), "engine": _engine()}
+    stages.get("readable", inputs, lambda work: read(found))
+    return found
+
+
+def series_id(stages: StageCache, kernel: KernelTree, tip: str) -> str:
+    """What the series up to commit `tip` do to `kernel`: a short hash, ``none`` for nothing."""
+    repository = Repository(kernel.git_dir)
+
+    def make(work: Path) -> None:
+        (work / _ID).write_text(patch_hash(repository, kernel.commit, tip))
+
+    kept = stages.get("series-id", {"base": kernel.commit, "tip": tip}, make)
+    return (kept.folder / _ID).read_text()
 
 
 def _applied(data: dict[str, Any]) -> Applied:

@@ -14,11 +14,12 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from .. import __version__
 from ..build import compile as compiling
@@ -26,13 +27,11 @@ from ..build import config as configuring
 from ..build import toolchain as toolchains
 from ..build.kconfig import parse_config
 from ..build.place import BuildPlace
-from ..build.toolchain import Toolchain
 from ..core.errors import InfrastructureError, XipmatrixError
 from ..core.evidence import CellFailure, Evidence, Verdict
-from ..core.files import Say, cache_dir, find_inside, key_of, remove, write_json
-from ..core.git import Repository
+from ..core.files import Say, cache_dir, find_inside, key_of, remove, share, write_json
 from ..image import static_evidence
-from ..kernel import KernelTree, checkout, move_to, obtain
+from ..kernel import move_to, obtain, source_folder
 from ..machine.console import Limits
 from ..machine.init import PROGRAMS, build_init, made_of
 from ..machine.init.cpio import add_modules, make_cpio
@@ -42,12 +41,13 @@ from ..machine.result import CONSOLE, COUNTS, FLASH_TRACE, QEMU_SCRIPT
 from ..matrix.load import LoadedMatrix
 from ..matrix.model import Cell
 from ..result import WORKING, CellResult, Stage, StageRecord
-from ..series.engine import Applied, Source, State, patch_hash, sources
-from ..stagecache import Kept, StageCache
-from ..store import Run
+from ..series.engine import State
+from ..stagecache import INPUTS, Kept, StageCache
+from ..store import Run, logs
 from ..verdict import Judgement, decide, judge
 from .digesting import digest_of
-from .kept_series import applied
+from .ground import Checkouts, Ground, Prepared
+from .kept_series import applied, readable_sources, series_id
 from .normal import NORMAL, against_normal
 from .trial import Way, boot_once, forget_dumps
 
@@ -71,37 +71,6 @@ class Options:
     boot_seconds: float | None = None
     arguments: str = ""
     place: BuildPlace | None = None
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A kernel and what each series is to it."""
-
-    kernel: KernelTree
-    states: dict[str, Applied]
-
-    def tip(self, arch: str) -> str:
-        """The commit that is built for `arch`: the kernel with its series."""
-        return self.states[arch].tip
-
-    def series_id(self, arch: str) -> str:
-        """What the series do to the kernel for `arch`, as a short hash; ``none`` where nothing."""
-        return patch_hash(Repository(self.kernel.git_dir), self.kernel.commit, self.tip(arch))
-
-
-@dataclass(frozen=True)
-class Ground:
-    """What the kernels of one cell are made from: its own, and the normal one beside it."""
-
-    cell: Cell
-    prepared: Prepared
-    source: Path
-    toolchain: Toolchain
-
-    @property
-    def commit(self) -> str:
-        """What is built."""
-        return self.prepared.tip(self.cell.series)
 
 
 @dataclass
@@ -129,7 +98,8 @@ class Pipeline:
         self._kernel_guards: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
         self._build_slot = threading.Semaphore(1)
-        self._series: dict[str, Source] = sources(self.templates)
+        self._series = readable_sources(self._stages, self.templates)
+        self._checkouts = Checkouts(self.cache)
 
     def run_cell(self, cell: Cell) -> CellResult:
         """All stages of one cell, up to the one that is wanted. Raises KeyboardInterrupt only."""
@@ -168,14 +138,18 @@ class Pipeline:
 
     @contextmanager
     def stage(self, cell: Cell, result: CellResult, stage: Stage) -> Iterator[_Clock]:
-        """Time a stage; the block says what was kept from before, and what it only waited."""
+        """Time a stage; the block says what was kept from before, and what it only waited.
+
+        What other stages took inside the block counts for them.
+        """
         self.tell(cell.id, str(stage), "")
         clock = _Clock()
-        began = time.monotonic()
+        began, told = time.monotonic(), result.seconds
         try:
             yield clock
         finally:
-            seconds = round(time.monotonic() - began - clock.waited, 2)
+            inside = result.seconds - told
+            seconds = max(0.0, round(time.monotonic() - began - clock.waited - inside, 2))
             result.stages.append(StageRecord(stage, seconds, clock.cached))
 
     def _stages_of(self, cell: Cell, result: CellResult, folder: Path) -> None:
@@ -191,21 +165,21 @@ class Pipeline:
             "kernel": f"{prepared.kernel.release} ({prepared.kernel.origin})",
             "base": prepared.kernel.commit,
             "commit": prepared.tip(cell.series),
-            "series": prepared.series_id(cell.series),
+            "series": series_id(self._stages, prepared.kernel, prepared.tip(cell.series)),
             "xipmatrix": __version__,
         }
         if not wanted(Stage.SOURCE):
             return
-        with self.stage(cell, result, Stage.SOURCE):
-            source = self.source(cell, prepared)
+        find_source = self._finding(cell, result, prepared)
         if not wanted(Stage.CONFIG):
+            find_source()
             return
-        ground = Ground(cell, prepared, source, toolchains.of_cell(cell))
+        ground = Ground(cell, prepared, find_source, toolchains.of_cell(cell))
         result.versions["compiler"] = ground.toolchain.version
         with self.stage(cell, result, Stage.CONFIG) as clock:
             config = self._config(ground, folder)
             clock.cached = config.cached
-        result.paths |= {"source": str(source), "config": str(config.folder / "config")}
+        result.paths["config"] = str(config.folder / "config")
         if not wanted(Stage.BUILD):
             return
         with self.stage(cell, result, Stage.BUILD) as clock:
@@ -225,14 +199,14 @@ class Pipeline:
         }
         if not wanted(Stage.IMAGE):
             return
-        with self.stage(cell, result, Stage.IMAGE):
-            options = parse_config((config.folder / "config").read_text())
-            files = built.vmlinux, built.image, built.linker_scripts
-            self.look_at(result, built.image, static_evidence(cell, options, *files))
+        with self.stage(cell, result, Stage.IMAGE) as clock:
+            image = self._image(cell, config, built)
+            clock.cached = image.cached
+            self.look_at(result, built.image, _read_evidence(image.folder))
         if not wanted(Stage.BOOT):
             return
         with self.stage(cell, result, Stage.BOOT) as clock:
-            kept = self._boot(cell, built, kept, result, folder)
+            kept = self._boot(ground, built, result, folder)
             clock.cached = kept.cached
         result.verdict = Verdict.PASS
 
@@ -309,7 +283,23 @@ class Pipeline:
         git_dir, tip = prepared.kernel.git_dir, prepared.tip(cell.series)
         if self.options.place is not None:
             return move_to(git_dir, tip, self.options.place.source, self._say(cell))
-        return checkout(git_dir, tip, self.cache, self._say(cell))
+        return self._checkouts.get(git_dir, tip, self._say(cell))
+
+    def _finding(self, cell: Cell, result: CellResult, prepared: Prepared) -> Callable[[], Path]:
+        """What finds the source folder, as a stage of its own; until then it counts as kept."""
+        own = self.options.place
+        folder = own.source if own else source_folder(self.cache, prepared.tip(cell.series))
+        result.paths["source"] = str(folder)
+        unread = StageRecord(Stage.SOURCE, 0.0, cached=True)
+        result.stages.append(unread)
+
+        def find() -> Path:
+            if unread in result.stages:
+                result.stages.remove(unread)
+            with self.stage(cell, result, Stage.SOURCE):
+                return self.source(cell, prepared)
+
+        return find
 
     # --- config and build ---------------------------------------------------------------
 
@@ -398,14 +388,14 @@ class Pipeline:
         xip: bool = True,
         place: BuildPlace | None = None,
     ) -> Kept:
-        cell, source, toolchain = ground.cell, ground.source, ground.toolchain
+        cell, toolchain = ground.cell, ground.toolchain
         tree = cell.board_spec.device_tree.source if cell.board_spec.device_tree else None
         with_modules = "modules" in cell.config_spec.workload
 
         def carrying(work: Path, objects: Path | None) -> Path:
             """The cell's archive with its modules, which are built first."""
             modules = compiling.build_modules(
-                source,
+                ground.source,
                 toolchain,
                 config.folder / "config",
                 work,
@@ -413,12 +403,12 @@ class Pipeline:
                 timeout=self.loaded.matrix.limits.build,
                 objects=objects,
             )
-            return add_modules(source, self.initramfs(ground), modules, work)
+            return add_modules(ground.source, self.initramfs(ground), modules, work)
 
         def compile_in(work: Path, objects: Path | None) -> None:
             compiling.build_kernel(
                 cell,
-                source,
+                ground.source,
                 toolchain,
                 config.folder / "config",
                 work,
@@ -431,6 +421,7 @@ class Pipeline:
             )
 
         def make(work: Path) -> None:
+            _ = ground.source  # before others have to wait for it
             programs = self.initramfs(ground).parent / PROGRAMS
             if programs.is_dir():
                 shutil.copytree(programs, work / PROGRAMS)
@@ -455,7 +446,7 @@ class Pipeline:
                 # QEMU's is none of the kernel's: boards that change it share a kernel.
                 "device tree": None if tree == "qemu" else tree,
                 "toolchain": [toolchain.arch, toolchain.name, toolchain.version],
-                "tuxmake": metadata.version("tuxmake"),
+                "tuxmake": _tuxmake(),
                 "target": "xipkernel" if xip else cell.arch_spec.normal_image,
                 "with modules": with_modules,
                 "xipmatrix": __version__,
@@ -464,7 +455,18 @@ class Pipeline:
             say=self._say(cell),
         )
 
-    # --- boot ---------------------------------------------------------------------------
+    # --- image and boot -----------------------------------------------------------------
+
+    def _image(self, cell: Cell, config: Kept, built: compiling.Built) -> Kept:
+        """What the built files say, whatever that is."""
+
+        def make(work: Path) -> None:
+            options = parse_config((config.folder / "config").read_text())
+            files = built.vmlinux, built.image, built.linker_scripts
+            _write_evidence(work, static_evidence(cell, options, *files))
+
+        inputs = {"build": built.folder.name, **_specs(cell), "xipmatrix": _own_code()}
+        return self._stages.get("image", inputs, make, say=self._say(cell))
 
     def limits(self) -> Limits:
         """The console limits of this run: command line before matrix.yaml."""
@@ -475,15 +477,14 @@ class Pipeline:
         )
 
     def _boot(
-        self, cell: Cell, built: compiling.Built, build: Kept, result: CellResult, folder: Path
+        self, ground: Ground, built: compiling.Built, result: CellResult, folder: Path
     ) -> Kept:
         """Boot and judge. Only a pass is kept: whatever fails is tried again by the next run."""
+        cell = ground.cell
         result.versions["qemu"] = qemu_version(cell.board_spec.qemu.binary)
         inputs = {
-            "build": build.folder.name,
-            "board": cell.board_spec.model_dump(),
-            "arch": cell.arch_spec.model_dump(),
-            "config": cell.config_spec.model_dump(),
+            "build": built.folder.name,
+            **_specs(cell),
             "normal kernel": Path(result.paths.get("normal kernel", "")).name,
             "qemu": result.versions["qemu"],
             "templates": self._boot_templates(cell),
@@ -492,26 +493,31 @@ class Pipeline:
         }
 
         def make(work: Path) -> None:
+            _ = ground.source  # which explains what fails
             way = self.comparison(cell, built, result, folder)
             judgement = self.tries(cell, built, result, folder, way)
             if judgement.verdict is not Verdict.PASS:
                 raise CellFailure(judgement.verdict, judgement.reason, log=result.log)
+            logs.compress(folder)  # once, for all runs that take it from here
             for name in _RAW:
-                shutil.copy(folder / name, work / name)
+                path = Path(logs.place(str(folder / name)))
+                share(path, work / path.name)
             if way is not _AS_BUILT:
-                shutil.copytree(folder / NORMAL, work / NORMAL)
-            write_json(work / "evidence.json", [one.as_dict() for one in judgement.evidence])
+                shutil.copytree(folder / NORMAL, work / NORMAL, copy_function=share)
+            _write_evidence(work, judgement.evidence)
 
         kept = self._stages.get("boot", inputs, make, say=self._say(cell), again=self.options.again)
         if kept.cached:
-            for name in _RAW:
-                shutil.copy(kept.folder / name, folder / name)
-            if (kept.folder / NORMAL).is_dir():
-                shutil.copytree(kept.folder / NORMAL, folder / NORMAL, dirs_exist_ok=True)
+            shutil.copytree(
+                kept.folder,
+                folder,
+                dirs_exist_ok=True,
+                copy_function=share,
+                ignore=lambda _, names: [one for one in names if one in _OF_THE_STAGE],
+            )
+            if (folder / NORMAL).is_dir():
                 result.paths["normal boot"] = str(folder / NORMAL)
-            console = folder / CONSOLE
-            data = json.loads((kept.folder / "evidence.json").read_text())
-            _take(result, decide([Evidence.from_dict(one) for one in data]), console)
+            _take(result, decide(_read_evidence(kept.folder)), folder / CONSOLE)
         return kept
 
     def comparison(
@@ -591,10 +597,33 @@ def _no_disk(result: CellResult, error: OSError) -> None:
 
 
 @functools.cache
+def _tuxmake() -> str:
+    return metadata.version("tuxmake")
+
+
+@functools.cache
 def _own_code() -> str:
     return key_of(_sources_of(Path(__file__).parents[1]))
 
 
+def _specs(cell: Cell) -> dict[str, Any]:
+    """All that the matrix says of a cell, for keys."""
+    return {
+        "board": cell.board_spec.model_dump(),
+        "arch": cell.arch_spec.model_dump(),
+        "config": cell.config_spec.model_dump(),
+    }
+
+
+def _write_evidence(folder: Path, evidence: Iterable[Evidence]) -> None:
+    write_json(folder / _EVIDENCE, [one.as_dict() for one in evidence])
+
+
+def _read_evidence(folder: Path) -> list[Evidence]:
+    return [Evidence.from_dict(one) for one in json.loads((folder / _EVIDENCE).read_text())]
+
+
+@functools.cache
 def _sources_of(folder: Path) -> dict[str, str]:
     return {
         str(path.relative_to(folder)): path.read_text()
@@ -634,6 +663,10 @@ def flaky(first: Judgement, second: Judgement) -> Judgement:
 _TRIES = 2
 # What lies in a cell's folder before it is booted.
 _OF_THE_BUILD = ("config", "config.log", "build", "result.json", NORMAL)
+
+# What a stage that is kept says of itself.
+_EVIDENCE = "evidence.json"
+_OF_THE_STAGE = (_EVIDENCE, INPUTS)
 
 # What a boot leaves that a person who doubts can look through.
 _RAW = (CONSOLE, COUNTS, FLASH_TRACE, QEMU_SCRIPT, EXECUTED)

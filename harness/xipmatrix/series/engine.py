@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -28,6 +28,7 @@ from .edit import AnchorError, apply_edit
 from .model import Condition, Edit, PatchSpec, Series
 
 GENERIC = "generic"
+SERIES_FILE = "series.yaml"
 # Modes of git's tree entries.
 _FILE, _PROGRAM, _LINK, _FOLDER = "100644", "100755", "120000", "040000"
 
@@ -47,11 +48,15 @@ class SeriesConflict(XipmatrixError):
 
 @dataclass(frozen=True)
 class Source:
-    """A folder templates/<name> with a series.yaml, read and checked."""
+    """A folder templates/<name> with a series.yaml."""
 
     name: str
     folder: Path
-    series: Series
+
+    @functools.cached_property
+    def series(self) -> Series:
+        """What series.yaml says, read once. Raises UsageError for a malformed one."""
+        return yamlfile.load(self.folder / SERIES_FILE, Series)
 
 
 @dataclass(frozen=True)
@@ -146,16 +151,23 @@ def patch_hash(repository: Repository, base: str, tip: str) -> str:
     return hashlib.sha256(repository.raw("diff-tree", "-p", base, tip)).hexdigest()[:12]
 
 
-def sources(templates: Path) -> dict[str, Source]:
-    """Every templates/<name> with a series.yaml; 'generic' first, since others build on it.
+def find_sources(templates: Path) -> dict[str, Source]:
+    """Every templates/<name> with a series.yaml; 'generic' first, since others build on it."""
+    found = sorted(templates.glob(f"*/{SERIES_FILE}"), key=lambda p: (p.parent.name != GENERIC, p))
+    return {path.parent.name: Source(path.parent.name, path.parent) for path in found}
 
-    Raises UsageError for a malformed one.
-    """
-    found = sorted(templates.glob("*/series.yaml"), key=lambda p: (p.parent.name != GENERIC, p))
-    return {
-        path.parent.name: Source(path.parent.name, path.parent, yamlfile.load(path, Series))
-        for path in found
-    }
+
+def sources(templates: Path) -> dict[str, Source]:
+    """What find_sources() finds, read. Raises UsageError for a malformed one."""
+    found = find_sources(templates)
+    read(found)
+    return found
+
+
+def read(found: Mapping[str, Source]) -> None:
+    """Read every series.yaml now. Raises UsageError for a malformed one."""
+    for one in found.values():
+        _ = one.series
 
 
 def comparable(release: str) -> Version:

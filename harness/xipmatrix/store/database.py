@@ -47,6 +47,8 @@ def database(path: Path, *, write: bool = False) -> Iterator[sqlite3.Connection]
         try:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA foreign_keys = ON")
+            # After a power failure the last rows may be missing: run folders have them.
+            connection.execute("PRAGMA synchronous = NORMAL")
             _migrate(connection, path)
             connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             try:
@@ -59,6 +61,16 @@ def database(path: Path, *, write: bool = False) -> Iterator[sqlite3.Connection]
             connection.execute("COMMIT")
         finally:
             connection.close()
+
+
+def keep_open(path: Path) -> sqlite3.Connection:
+    """A connection that does nothing but stay open: the last one to be closed moves the whole
+    write-ahead log into the file, which takes longer than to write a result. Raises as
+    :func:`database` does."""
+    with _translated(path):
+        connection = sqlite3.connect(path, timeout=_PATIENCE, check_same_thread=False)
+        connection.execute("PRAGMA user_version").fetchone()
+    return connection
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:

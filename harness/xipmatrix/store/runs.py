@@ -9,10 +9,12 @@ made again from the folders at any time.
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 import os
 import re
 import socket
+import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -24,7 +26,7 @@ from ..core.files import Say, quiet, write_json
 from ..matrix.model import Cell
 from ..result import CellResult
 from . import index, logs
-from .database import database
+from .database import database, keep_open
 from .index import Past, RunRow
 
 RUN_FILE, RESULT_FILE = "run.json", "result.json"
@@ -49,6 +51,11 @@ class Run:
     store: Store
     row: RunRow
     plan: Plan = ()
+
+    @functools.cached_property
+    def _index(self) -> sqlite3.Connection:
+        """Held while results are written."""
+        return keep_open(self.store.path)
 
     @property
     def id(self) -> str:
@@ -76,11 +83,13 @@ class Run:
     def put(self, folder: Path, result: CellResult) -> None:
         """Keep a result in `folder`, whose logs are as they should be."""
         write_json(folder / RESULT_FILE, result.as_dict())
+        _ = self._index
         with database(self.store.path, write=True) as db:
             index.put_result(db, self.id, result)
 
     def finish(self, exit_code: int) -> None:
         """The run has come to its end."""
+        self._index.close()
         self.store.put_run(replace(self.row, ended=now(), exit_code=exit_code), self.plan)
 
 
