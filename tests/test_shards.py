@@ -14,7 +14,7 @@ from xipmatrix.core.errors import UsageError
 from xipmatrix.core.files import project_dir
 from xipmatrix.matrix.load import LoadedMatrix, Wanted, load_matrix
 from xipmatrix.matrix.model import Cell
-from xipmatrix.schedule import Shard, cut, in_order, load_of, read_durations
+from xipmatrix.schedule import Shard, cut, load_of, read_durations
 from xipmatrix.schedule.costs import costs, estimate
 
 
@@ -102,13 +102,6 @@ def test_what_was_not_measured_is_scaled_by_what_was(nightly: list[Cell]) -> Non
     found = costs([first, second, large], {first.id: estimate(first) / 10})
     assert found[second.id] == pytest.approx(estimate(second) / 10)
     assert found[large.id] == pytest.approx(estimate(large) / 10)
-
-
-def test_long_builds_start_first(nightly: list[Cell]) -> None:
-    ordered = in_order(nightly)
-    assert [estimate(cell) for cell in ordered] == sorted(map(estimate, nightly), reverse=True)
-    same = [cell for cell in ordered if estimate(cell) == 300]
-    assert same == [cell for cell in nightly if estimate(cell) == 300]
 
 
 @pytest.mark.parametrize("text", ["", "1", "0/3", "4/3", "1/0", "-1/3", "1/3/5", "a/b"])

@@ -121,6 +121,7 @@ def build_command(
             lambda cell, result: None,
             workers=2,
             fail_fast=not keep_going,
+            measured=run.store.seconds(),
         )
     run.finish(exit_code(found))
     if not cells:

@@ -3,19 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from ..core import run
 from ..core.evidence import Verdict
 from ..matrix.model import Cell
 from ..result import CellResult
-from .costs import estimate
-
-
-def in_order(cells: Sequence[Cell]) -> list[Cell]:
-    """Long builds first, so that the last cell to end is a short one; else as given."""
-    return sorted(cells, key=estimate, reverse=True)
+from .costs import costs
+from .policy import Queue, Task, Worker
 
 
 def run_cells(
@@ -25,22 +21,26 @@ def run_cells(
     *,
     workers: int,
     fail_fast: bool,
+    measured: Mapping[str, float],
 ) -> list[CellResult]:
     """Do `work` for every cell; `done` is called from this thread as each one ends.
 
-    With `fail_fast` nothing new starts after the first cell that is not as expected:
-    cells never started are missing in the returned list, which is in the order given.
+    The order is :mod:`policy`'s, by what cells took before (`measured`, seconds by id). With
+    `fail_fast` nothing new starts after the first cell that is not as expected: cells never
+    started are missing in the returned list, which is in the order given.
     On Ctrl-C every child process is ended before KeyboardInterrupt goes on.
     """
     found: dict[str, CellResult] = {}
-    queue = in_order(cells)
+    seconds, by_id = costs(cells, measured), {cell.id: cell for cell in cells}
+    queue = Queue([Task(cell.id, seconds[cell.id], _wants(cell)) for cell in cells], workers)
+    machine = Worker()  # one for all threads: what one has, the others have
     with ThreadPoolExecutor(workers, thread_name_prefix="cell") as pool:
         running: dict[Future[CellResult], Cell] = {}
         stop = False
         try:
             while running or (queue and not stop):
-                while queue and not stop and len(running) < workers:
-                    cell = queue.pop(0)
+                while not stop and len(running) < workers and (task := queue.take(machine)):
+                    cell = by_id[task.name]
                     running[pool.submit(work, cell)] = cell
                 finished, _ = wait(running, timeout=1, return_when=FIRST_COMPLETED)
                 for future in finished:
@@ -54,3 +54,8 @@ def run_cells(
             run.stop_all()
             raise
     return [found[cell.id] for cell in cells if cell.id in found]
+
+
+def _wants(cell: Cell) -> str:
+    """What cells share: a kernel with a series, checked out."""
+    return f"{cell.kernel}/{cell.series}"
