@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +64,7 @@ def build_kernel(
     xip: bool = True,
     initramfs: Path | None = None,
     objects: Path | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> None:
     """Build xipImage of `source` into `folder`, which then holds the names of :class:`Built`.
 
@@ -70,6 +72,7 @@ def build_kernel(
     `initramfs` takes the place of the configuration's archive. `folder` is ours, and empty
     but for what build_modules() left; metadata.json, build.log and reproducer.sh are tuxmake's.
     `objects` (see :class:`place.BuildPlace`) is kept; without it, `folder` has its own for a while.
+    `env` is added to the build's environment, and not to what reproduces it.
     Raises CellFailure(build-failed) with the first relevant error,
     CellFailure(config-dropped) when `config` has no XIP kernel, and
     InfrastructureError for faults of our own (disk full, time-out).
@@ -100,7 +103,8 @@ def build_kernel(
         assert device_tree is not None
         command += ["-M", f"{Path(device_tree.source)}"]
     progress = folder / "tuxmake.log"
-    done = run.run(command, log=progress, timeout=timeout, death_signal="TERM", env=FIXED)
+    env = {**FIXED, **(env or {})}
+    done = run.run(command, log=progress, timeout=timeout, death_signal="TERM", env=env)
     log = output / "build.log"
     log = log if log.is_file() else progress
     text = log.read_text(errors="replace") if log.is_file() else ""
@@ -126,6 +130,7 @@ def build_modules(
     jobs: int,
     timeout: float,
     objects: Path | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> list[Path]:
     """Build the modules of `config` before the kernel that shall carry them: `folder`/modules.
 
@@ -147,7 +152,7 @@ def build_modules(
         log=log,
         timeout=timeout,
         death_signal="TERM",
-        env=FIXED,
+        env={**FIXED, **(env or {})},
     )
     if done.timed_out:
         raise InfrastructureError(f"the modules took longer than {timeout:.0f} s", where=log)

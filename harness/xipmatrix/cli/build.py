@@ -114,12 +114,11 @@ def build_command(
     )
     with Progress(console, cells) as progress:
         pipeline = Pipeline(loaded, templates_dir(), run, options, progress)
-        # One cell compiles while another one boots.
         found = run_cells(
             cells,
             pipeline.run_cell,
             lambda cell, result: None,
-            workers=2,
+            workers=pipeline.cells_at_a_time,
             fail_fast=not keep_going,
             measured=run.store.seconds(),
         )

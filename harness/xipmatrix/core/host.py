@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from . import run, yamlfile
+from . import memory, run, yamlfile
 from .errors import InfrastructureError
 from .files import Say
 from .progress import Throttle
@@ -328,9 +328,7 @@ def _disk(cache: Path) -> Check:
 
 
 def _memory() -> Check:
-    text = Path("/proc/meminfo").read_text()
-    found = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.M)
-    available = int(found[1]) * 1024 if found else 0
+    available = memory.available()
     return Check(
         "memory",
         available >= _MEMORY,

@@ -14,7 +14,7 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -25,8 +25,10 @@ from .. import __version__
 from ..build import compile as compiling
 from ..build import config as configuring
 from ..build import toolchain as toolchains
+from ..build.jobserver import Jobserver
 from ..build.kconfig import parse_config
 from ..build.place import BuildPlace
+from ..build.room import Room, builds_at_a_time, needed
 from ..core.errors import InfrastructureError, XipmatrixError
 from ..core.evidence import CellFailure, Evidence, Verdict
 from ..core.files import Say, cache_dir, find_inside, key_of, remove, share, write_json
@@ -75,7 +77,7 @@ class Options:
 
 @dataclass
 class _Clock:
-    """What a stage reports about itself; `waited` in seconds, for other cells' compilers."""
+    """What a stage reports about itself; `waited` in seconds, for other cells."""
 
     cached: bool = False
     waited: float = 0.0
@@ -97,7 +99,9 @@ class Pipeline:
         self._kernels: dict[str, Prepared | XipmatrixError] = {}
         self._kernel_guards: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
-        self._build_slot = threading.Semaphore(1)
+        self._room = Room(builds_at_a_time(self.options.jobs))
+        self._jobserver = Jobserver(self.options.jobs)
+        self._boot_slots = threading.Semaphore(self.options.jobs)
         self._series = readable_sources(self._stages, self.templates)
         self._checkouts = Checkouts(self.cache)
 
@@ -107,6 +111,11 @@ class Pipeline:
         with self.concluding(cell, result):
             self._stages_of(cell, result, self.run.cell_folder(cell))
         return result
+
+    @property
+    def cells_at_a_time(self) -> int:
+        """How many cells to run at a time: those that build, and one that configures or boots."""
+        return builds_at_a_time(self.options.jobs) + 1
 
     @contextmanager
     def concluding(self, cell: Cell, result: CellResult) -> Iterator[None]:
@@ -206,7 +215,7 @@ class Pipeline:
         if not wanted(Stage.BOOT):
             return
         with self.stage(cell, result, Stage.BOOT) as clock:
-            kept = self._boot(ground, built, result, folder)
+            kept = self._boot(ground, built, result, folder, clock)
             clock.cached = kept.cached
         result.verdict = Verdict.PASS
 
@@ -392,7 +401,7 @@ class Pipeline:
         tree = cell.board_spec.device_tree.source if cell.board_spec.device_tree else None
         with_modules = "modules" in cell.config_spec.workload
 
-        def carrying(work: Path, objects: Path | None) -> Path:
+        def carrying(env: Mapping[str, str], work: Path, objects: Path | None) -> Path:
             """The cell's archive with its modules, which are built first."""
             modules = compiling.build_modules(
                 ground.source,
@@ -402,10 +411,11 @@ class Pipeline:
                 jobs=self.options.jobs,
                 timeout=self.loaded.matrix.limits.build,
                 objects=objects,
+                env=env,
             )
             return add_modules(ground.source, self.initramfs(ground), modules, work)
 
-        def compile_in(work: Path, objects: Path | None) -> None:
+        def compile_in(env: Mapping[str, str], work: Path, objects: Path | None) -> None:
             compiling.build_kernel(
                 cell,
                 ground.source,
@@ -416,8 +426,9 @@ class Pipeline:
                 timeout=self.loaded.matrix.limits.build,
                 ccache=self.options.ccache,
                 xip=xip,
-                initramfs=carrying(work, objects) if with_modules else None,
+                initramfs=carrying(env, work, objects) if with_modules else None,
                 objects=objects,
+                env=env,
             )
 
         def make(work: Path) -> None:
@@ -426,15 +437,16 @@ class Pipeline:
             if programs.is_dir():
                 shutil.copytree(programs, work / PROGRAMS)
             began = time.monotonic()
-            with self._build_slot:
+            with self._room.take(needed(cell), self._say(cell)), self._jobserver.build() as env:
                 clock.waited += time.monotonic() - began
                 what = "compiling" if xip else "compiling the normal kernel"
                 self.tell(cell.id, str(Stage.BUILD), what)
+                compile_here = functools.partial(compile_in, env)
                 try:
                     if place is None:
-                        compile_in(work, None)
+                        compile_here(work, None)
                     else:
-                        place.build(work, compile_in)
+                        place.build(work, compile_here)
                 except (CellFailure, InfrastructureError) as error:
                     raise _with_kept_log(error, work, folder) from error
 
@@ -477,7 +489,12 @@ class Pipeline:
         )
 
     def _boot(
-        self, ground: Ground, built: compiling.Built, result: CellResult, folder: Path
+        self,
+        ground: Ground,
+        built: compiling.Built,
+        result: CellResult,
+        folder: Path,
+        clock: _Clock,
     ) -> Kept:
         """Boot and judge. Only a pass is kept: whatever fails is tried again by the next run."""
         cell = ground.cell
@@ -494,8 +511,11 @@ class Pipeline:
 
         def make(work: Path) -> None:
             _ = ground.source  # which explains what fails
-            way = self.comparison(cell, built, result, folder)
-            judgement = self.tries(cell, built, result, folder, way)
+            began = time.monotonic()
+            with self._boot_slots:
+                clock.waited += time.monotonic() - began
+                way = self.comparison(cell, built, result, folder)
+                judgement = self.tries(cell, built, result, folder, way)
             if judgement.verdict is not Verdict.PASS:
                 raise CellFailure(judgement.verdict, judgement.reason, log=result.log)
             logs.compress(folder)  # once, for all runs that take it from here
