@@ -28,6 +28,7 @@ ROOMS = [
     "history",
     "pipeline",
     "schedule",
+    "farm",
     "bisect",
     "ci",
     "upstream",

@@ -40,11 +40,12 @@ def of_cell(cell: Cell) -> Toolchain:
     """
     arch = cell.board_spec.tuxmake_arch or cell.arch_spec.tuxmake_arch
     packages = cell.arch_spec.toolchains[cell.toolchain].packages
-    return _find(arch, cell.toolchain, " ".join(packages))
+    return find(arch, cell.toolchain, " ".join(packages))
 
 
 @functools.cache
-def _find(arch_name: str, name: str, packages: str) -> Toolchain:
+def find(arch_name: str, name: str, packages: str) -> Toolchain:
+    """A toolchain by tuxmake's names; `packages` are Debian's. Raises as :func:`of_cell`."""
     # Imported late: tuxmake costs a tenth of a second, which 'list' need not pay.
     from tuxmake.arch import Architecture
     from tuxmake.exceptions import UnsupportedArchitecture, UnsupportedToolchain

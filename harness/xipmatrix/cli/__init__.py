@@ -44,6 +44,7 @@ _COMMANDS = {
     "merge": ("shards", "Join the runs of shards into one run and report."),
     "durations": ("shards", "Print what each cell costs, to balance shards."),
     "ci": ("ci", "Write a nightly CI workflow for this matrix."),
+    "worker": ("worker", "Work for runs that are started on another machine."),
     "doctor": ("host", "Check this machine: tools, versions, disk, network."),
     "clean": ("host", "Remove caches."),
     "schema": ("inspect", "Print the JSON Schema of matrix.yaml, for editors."),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .common import Seconds, cell_filters, jobs_option, shard_options, shards_of, templates_dir
+from .farm import FarmOptions, farm_options
 from .reporting import Reports, conclude, report_options
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ Examples:
   xipmatrix build --kernel ~/linux@topic --arch riscv
   xipmatrix build --cell 7.3/riscv/virt/tiny/gcc --again   boot it again
   xipmatrix build --profile nightly --shard 2/4    on the second of four machines
+  xipmatrix build --profile nightly --scheduler tcp://10.0.0.1:8786   on its workers
 \b
 Finished stages are kept: a second run does only what changed, and a run that
 was killed goes on. Exit codes: 0 all as expected, 1 a cell is not, 2 usage or
@@ -54,6 +56,7 @@ matrix error, 3 infrastructure, 130 interrupted.""",
 @click.option("--ccache/--no-ccache", default=True, help="Use ccache where it is installed.")
 @click.option("--silence", type=Seconds(), metavar="SECONDS", help="Console silence limit.")
 @click.option("--boot-limit", type=Seconds(), metavar="SECONDS", help="Total limit of a boot.")
+@farm_options
 @report_options
 def build_command(
     *,
@@ -70,6 +73,7 @@ def build_command(
     ccache: bool,
     silence: float | None,
     boot_limit: float | None,
+    farm: FarmOptions,
     reports: Reports,
 ) -> int:
     """Build, boot and prove cells: from templates to a verdict.
@@ -91,10 +95,11 @@ def build_command(
     from ..schedule import run_cells
     from ..store import open_store
 
-    ensure_packages(
-        packages_for([(cell.arch_spec, cell.toolchain) for cell in cells]) if cells else [],
-        lambda text: click.echo(text, err=True),
-    )
+    if not farm.wanted:
+        ensure_packages(
+            packages_for([(cell.arch_spec, cell.toolchain) for cell in cells]) if cells else [],
+            lambda text: click.echo(text, err=True),
+        )
     console = reports.console()
     place = {cell.id: number for number, part in enumerate(parts, 1) for cell in part}
     run = open_store().new_run(
@@ -114,15 +119,20 @@ def build_command(
     )
     with Progress(console, cells) as progress:
         pipeline = Pipeline(loaded, templates_dir(), run, options, progress)
-        found = run_cells(
-            cells,
-            pipeline.run_cell,
-            lambda cell, result: None,
-            workers=pipeline.cells_at_a_time,
-            fail_fast=not keep_going,
-            measured=run.store.seconds(),
-        )
+        if farm.wanted:
+            found = farm.run(pipeline, cells, fail_fast=not keep_going)
+        else:
+            found = run_cells(
+                cells,
+                pipeline.run_cell,
+                lambda cell, result: None,
+                workers=pipeline.cells_at_a_time,
+                fail_fast=not keep_going,
+                measured=run.store.seconds(),
+            )
     run.finish(exit_code(found))
     if not cells:
         console.print(f"shard {shard}: nothing to do, there are more shards than cells")
+    for line in farm.summary(run.folder):
+        console.print(line, markup=False, highlight=False)
     return conclude(console, run, found, loaded.matrix.thresholds, reports)

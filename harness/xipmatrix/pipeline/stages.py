@@ -253,6 +253,11 @@ class Pipeline:
             raise found
         return found
 
+    def give(self, prepared: Prepared) -> None:
+        """Use a kernel that another machine has obtained and applied its series to."""
+        with self._guard:
+            self._kernels[prepared.kernel.name] = prepared
+
     def _prepare(self, name: str) -> Prepared | XipmatrixError:
         def say(text: str) -> None:
             self.tell(f"kernel {name}", WORKING, text)

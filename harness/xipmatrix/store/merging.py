@@ -198,17 +198,17 @@ def _taken(run: Run, part: Part, folder: Path, result: CellResult) -> CellResult
     """A copy of a cell's folder and result in `run`."""
     target = run.folder / "cells" / folder.name
     shutil.copytree(folder, target, symlinks=True)
-    moved = CellResult.from_dict(_moved(result.as_dict(), part.was, str(run.folder)))
-    run.put(target, moved)
-    return moved
+    here = CellResult.from_dict(moved(result.as_dict(), part.was, str(run.folder)))
+    run.put(target, here)
+    return here
 
 
-def _moved(value: Any, old: str, new: str) -> Any:
+def moved(value: Any, old: str, new: str) -> Any:
     """`value`, JSON-able, with every path below the folder `old` below `new`."""
     if isinstance(value, str) and old:
         return new if value == old else value.replace(f"{old}/", f"{new}/")
     if isinstance(value, dict):
-        return {key: _moved(one, old, new) for key, one in value.items()}
+        return {key: moved(one, old, new) for key, one in value.items()}
     if isinstance(value, list):
-        return [_moved(one, old, new) for one in value]
+        return [moved(one, old, new) for one in value]
     return value

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Options of builds on other machines."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .common import F, Seconds
+
+if TYPE_CHECKING:
+    from ..matrix.model import Cell
+    from ..pipeline import Pipeline
+    from ..result import CellResult
+
+
+@dataclass(frozen=True)
+class FarmOptions:
+    """Where cells are built, if not here: a field for each of the options below."""
+
+    scheduler: str | None = None
+    worker_wait: float = 120.0
+    scheduler_wait: float = 600.0
+
+    @property
+    def wanted(self) -> bool:
+        """Whether cells go to other machines."""
+        return self.scheduler is not None
+
+    def run(
+        self, pipeline: Pipeline, cells: Sequence[Cell], *, fail_fast: bool
+    ) -> list[CellResult]:
+        """Do `cells` on workers. Raises InfrastructureError where Dask or a scheduler is not."""
+        from ..farm import need_dask
+
+        need_dask()
+        from ..farm.engine import Farm, Patience
+
+        assert self.scheduler is not None
+        patience = Patience(self.scheduler_wait, self.worker_wait)
+        seconds = pipeline.run.store.seconds()
+        farm = Farm(pipeline, self.scheduler, seconds, patience)
+        return farm.run(cells, lambda cell, result: None, fail_fast=fail_fast)
+
+    def summary(self, folder: Path) -> list[str]:
+        """Lines about the workers of the run in `folder`."""
+        if not self.wanted:
+            return []
+        from ..farm.engine import share_of_workers
+
+        return share_of_workers(folder)
+
+
+_OPTIONS = (
+    click.option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Build on the workers of this Dask scheduler (tcp://… or tls://…); see "
+        "'xipmatrix worker --help'.",
+    ),
+    click.option(
+        "--worker-wait",
+        type=Seconds(),
+        default=FarmOptions.worker_wait,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long to wait for a worker that fits, before a cell is given up.",
+    ),
+    click.option(
+        "--scheduler-wait",
+        type=Seconds(),
+        default=FarmOptions.scheduler_wait,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long to wait for a scheduler that has gone.",
+    ),
+)
+
+
+def farm_options(command: F) -> F:
+    """The options of a farm; the command gets `farm` (FarmOptions) instead."""
+
+    @functools.wraps(command)
+    def wrapper(**rest: Any) -> Any:
+        mine = {one.name: rest.pop(one.name) for one in fields(FarmOptions)}
+        return command(farm=FarmOptions(**mine), **rest)
+
+    for option in reversed(_OPTIONS):
+        wrapper = option(wrapper)
+    return wrapper  # type: ignore[return-value]
