@@ -280,7 +280,6 @@ class Farm:
         self._distrust(member, Fault(EVERYTHING, why))
 
     def _looked(self, address: str, member: _Member, found: Facts, skew: float) -> None:
-        self._looking.discard(address)
         if self._members.get(address) is not member:
             return
         member.facts, member.skew = found, skew
@@ -291,6 +290,8 @@ class Farm:
         self._judge()
         if worker.trusted:
             self._pool.submit(self._welcome, address, member)
+        else:
+            self._looking.discard(address)
 
     def _judge(self) -> None:
         """Look at all workers again: each may change what most of them are."""
@@ -326,6 +327,7 @@ class Farm:
         self, address: str, member: _Member, finished: list[str], held: list[str]
     ) -> None:
         if self._members.get(address) is member:
+            self._looking.discard(address)
             member.worker.finished, member.worker.holds = set(finished), set(held)
             member.ready = True
             self._note(member.worker.name, "joined", host=member.facts.host if member.facts else "")

@@ -118,12 +118,13 @@ class Waiting:
 def choose(waiting: Sequence[Waiting], workers: Iterable[Worker]) -> Chosen | None:
     """The next cell to begin and where: the longest first, near to what it needs.
 
-    Among cells that cost about as much as the longest, the pair of cell and free worker wins
-    that has most in common: a finished result, the tree with its series, a ccache that knows
-    the cell, the kernel. None where no free worker fits a cell that waits.
+    Among cells that cost about as much as the longest and free workers, a result that is
+    finished is taken first. Then the idlest worker comes, since one compiles a cell at a
+    time; of these the pair that has most in common: the tree with its series, a ccache that
+    knows the cell, the kernel. None where no free worker fits a cell that waits.
     """
     free = [one for one in workers if one.trusted and one.busy < one.slots]
-    best: tuple[tuple[int, float, int], Chosen] | None = None
+    best: tuple[tuple[bool, float, int, int], Chosen] | None = None
     longest: float | None = None
     order = sorted(range(len(waiting)), key=lambda at: -waiting[at].seconds)
     for rank, at in enumerate(order):
@@ -134,8 +135,8 @@ def choose(waiting: Sequence[Waiting], workers: Iterable[Worker]) -> Chosen | No
             if worker.name in one.avoid or worker.lacks(one.needs):
                 continue
             longest = one.seconds if longest is None else longest
-            # As much in common, then the idlest worker, then the longest cell.
-            worth = (affinity(one, worker), -worker.busy / worker.slots, -rank)
+            finished = one.cell in worker.finished
+            worth = (finished, -worker.busy / worker.slots, affinity(one, worker), -rank)
             if best is None or worth > best[0]:
                 best = worth, Chosen(at, worker)
     return best[1] if best else None
@@ -144,12 +145,7 @@ def choose(waiting: Sequence[Waiting], workers: Iterable[Worker]) -> Chosen | No
 def affinity(waiting: Waiting, worker: Worker) -> int:
     """How much of what the cell needs is on the worker already; larger is more."""
     base, tip = waiting.commits
-    return (
-        8 * (waiting.cell in worker.finished)
-        + 4 * (tip in worker.holds)
-        + 2 * (waiting.cell in worker.built)
-        + (base in worker.holds)
-    )
+    return 4 * (tip in worker.holds) + 2 * (waiting.cell in worker.built) + (base in worker.holds)
 
 
 # --- who is not to be trusted -----------------------------------------------------------

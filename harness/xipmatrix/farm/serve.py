@@ -61,6 +61,7 @@ async def _serve(
                 memory_limit=None,  # compilers are children of its own: it does not see them
                 death_timeout=patience,
                 local_directory=str(scratch),
+                silence_logs=logging.ERROR,
                 env={JOBS: str(jobs)},
             ) as nanny:
                 say(f"{name}: works for {address}")
