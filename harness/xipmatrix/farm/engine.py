@@ -441,9 +441,11 @@ class Farm:
             self._pool.submit(self._fetch, task, member, number, future)
             return
         error = future.exception() if future.status == "error" else None
-        if error is None:  # cancelled: the scheduler had gone, be it for a moment
-            member.worker.busy -= 1
-            self._again(task, "the scheduler was lost", member.worker, count=False)
+        if error is None:  # cancelled: the scheduler has gone, be it for a moment
+            self._watch()
+            if self._current(task, member, number):
+                member.worker.busy -= 1
+                self._again(task, "the scheduler was lost", member.worker, count=False)
             return
         if not isinstance(error, XipmatrixError):
             error = InfrastructureError(f"{type(error).__name__}: {error}")

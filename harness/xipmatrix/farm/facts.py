@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import run
-from ..core.errors import XipmatrixError
+from ..core.errors import InfrastructureError, XipmatrixError
 from ..core.files import key_of, project_dir, sha256_file
 
 # Compiled by every compiler: two that say the same version may still make other code.
@@ -145,6 +145,8 @@ def _compiler(arch: str, name: str, packages: str) -> Tool:
             cwd=Path(folder),
             check=True,
         )
+        if not made.is_file():
+            raise InfrastructureError(f"'{toolchain.compiler}' compiles nothing")
         return Tool(toolchain.version, hashlib.sha256(made.read_bytes()).hexdigest()[:16])
 
 
