@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from xipmatrix.core.files import remove
 from xipmatrix.core.git import Change, Repository
 from xipmatrix.farm.engine import Farm, Patience
@@ -55,6 +57,7 @@ class Processes:
     folder: Path
     host: str = "127.0.0.1"
     port: int = 0
+    listen: str = ""
     live: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -83,7 +86,7 @@ class Processes:
 
     def scheduler(self, wait: bool = True) -> None:
         words = ["-m", "distributed.cli.dask_scheduler", "--no-dashboard"]
-        place = ["--host", self.host, "--port", str(self.port)]
+        place = ["--host", self.listen or self.host, "--port", str(self.port)]
         self.start("scheduler", [sys.executable, *words, *place], {})
         if wait:
             until(self._answers, f"the scheduler answers: {self.log('scheduler')}")
@@ -100,8 +103,18 @@ class Processes:
         *,
         slots: int = 2,
         wait: bool = True,
+        address: str = "",
     ) -> None:
-        words = ["-m", "xipmatrix", "worker", self.address, "--name", name, "--slots", str(slots)]
+        words = [
+            "-m",
+            "xipmatrix",
+            "worker",
+            address or self.address,
+            "--name",
+            name,
+            "--nthreads",
+            str(slots),
+        ]
         mine = {"XIPMATRIX_CACHE": str(self.cache(name)), "XIPMATRIX_INSTALL": "no"}
         self.start(name, [*prefix, sys.executable, *words], mine | dict(env or {}))
         if wait:
@@ -148,6 +161,64 @@ def farm(folder: Path, workers: Sequence[str] = (), **more: Any) -> Iterator[Pro
         found.end()
         for name in [path for path in folder.iterdir() if path.is_dir()]:
             remove(name)
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """A network of its own with one link to ours; `host` is our end's address."""
+
+    name: str
+    link: str
+    host: str
+
+    def prefix(self, hostname: str) -> list[str]:
+        """Starts a program there, on a machine of another name and as another user."""
+        script = 'hostname "$0" && exec unshare --user --map-user=4321 --map-group=4321 "$@"'
+        inside = ["unshare", "--uts", "sh", "-c", script, hostname]
+        return ["ip", "netns", "exec", self.name, *inside]
+
+    def cut(self) -> None:
+        """As a cable that is pulled: nobody is told."""
+        ip("link", "set", self.link, "down")
+
+    def mend(self) -> None:
+        ip("link", "set", self.link, "up")
+
+
+def ip(*words: str) -> None:
+    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise OSError(f"ip {' '.join(words)}: {done.stderr.strip()}")
+
+
+@contextlib.contextmanager
+def namespaces(count: int) -> Iterator[list[Namespace]]:
+    """`count` networks; skips the test, with the reason, where they are not permitted."""
+    found: list[Namespace] = []
+    made: list[str] = []
+    try:
+        for number in range(count):
+            name, first = f"xip{os.getpid()}-{number}", 4 * number
+            net = f"10.203.{os.getpid() % 250}"
+            one = Namespace(name, f"v{os.getpid()}-{number}", f"{net}.{first + 1}")
+            ip("netns", "add", name)
+            made.append(name)
+            ip("link", "add", one.link, "type", "veth", "peer", "name", "eth0", "netns", name)
+            ip("addr", "add", f"{one.host}/30", "dev", one.link)
+            ip("link", "set", one.link, "up")
+            ip("-n", name, "addr", "add", f"{net}.{first + 2}/30", "dev", "eth0")
+            for device in ("lo", "eth0"):
+                ip("-n", name, "link", "set", device, "up")
+            found.append(one)
+    except OSError as error:
+        for name in made:
+            ip("netns", "del", name)
+        pytest.skip(f"network namespaces are not permitted here: {error}")
+    try:
+        yield found
+    finally:
+        for name in made:
+            ip("netns", "del", name)
 
 
 def worker_pid(address: str, name: str) -> int:

@@ -22,7 +22,16 @@ import pytest
 from filelock import FileLock
 
 from conftest import ARM, RISCV, ROOT, TEMPLATES
-from farm_support import Processes, Submitted, farm, submit, tiny, until, worker_pid
+from farm_support import (
+    Processes,
+    Submitted,
+    farm,
+    namespaces,
+    submit,
+    tiny,
+    until,
+    worker_pid,
+)
 from xipmatrix.core.errors import InfrastructureError
 from xipmatrix.core.evidence import Verdict
 from xipmatrix.farm.content import Blobs, Corrupt
@@ -132,6 +141,26 @@ def test_a_worker_that_is_killed_costs_one_try(
         assert len(events(run, "lost")) == 1
         assert len(events(run, "begun")) == 2
         assert not events(run, "avoided")
+
+
+def test_a_cut_link_costs_one_try_and_a_mended_one_gives_the_worker_back(
+    loaded: LoadedMatrix, cells: list[Cell], kernel: Prepared, place: Path, tmp_path: Path
+) -> None:
+    with namespaces(1) as (far,), farm(place, listen="0.0.0.0") as found:
+        there = f"tcp://{far.host}:{found.port}"
+        found.worker("far", prefix=far.prefix("far-away"), address=there)
+        with held_up(found, ["far"], kernel.tip("arm")):
+            run = begin(loaded, tmp_path, found, cells[:1], kernel)
+            run.until_said("waiting for another cell or run")
+            found.worker("near")
+            far.cut()
+            (result,) = run.wait()
+        assert result.verdict is None, result.reason
+        assert result.versions["worker"] == "near"
+        assert [one["worker"] for one in events(run, "lost")] == ["far"]
+        assert [one["host"] for one in events(run, "joined")][0] == "far-away"
+        far.mend()
+        until(lambda: found.log("far").count("far: works for") == 2, "far comes back")
 
 
 def test_a_cell_whose_worker_always_dies_is_given_up(

@@ -17,7 +17,7 @@ from .common import Seconds, jobs_option, load, matrix_option
 Examples:
   dask scheduler --port 8786                    once, on any machine
   xipmatrix worker tcp://10.0.0.1:8786          on every worker
-  xipmatrix worker tls://10.0.0.1:8786 --name big --slots 4
+  xipmatrix worker tls://10.0.0.1:8786 --name big --nthreads 4
   xipmatrix worker tcp://10.0.0.1:8786 --check  only look at this machine
   xipmatrix build --profile nightly --scheduler tcp://10.0.0.1:8786
 \b
@@ -31,15 +31,20 @@ cannot work, or there is no scheduler.""",
 @click.argument("address", metavar="ADDRESS")
 @click.option("--name", default="", metavar="NAME", help="By default host and process id.")
 @click.option(
-    "--slots",
+    "--nthreads",
     type=click.IntRange(1),
     default=2,
     show_default=True,
     help="Cells at a time: one compiles while another one boots.",
 )
+@click.option(
+    "--memory-limit",
+    metavar="SIZE",
+    help="What cells may take, such as 16GiB; by default what is free.",
+)
 @jobs_option
 @click.option(
-    "--patience",
+    "--death-timeout",
     type=Seconds(),
     default=600.0,
     show_default=True,
@@ -52,9 +57,10 @@ def worker_command(
     *,
     address: str,
     name: str,
-    slots: int,
+    nthreads: int,
+    memory_limit: str | None,
     jobs: int,
-    patience: float,
+    death_timeout: float,
     check: bool,
     matrix_file: os.PathLike[str],
 ) -> int:
@@ -68,10 +74,12 @@ def worker_command(
     from ..core.errors import InfrastructureError
     from ..core.files import cache_dir
     from ..farm import need_dask, policy
-    from ..farm.facts import measure
+    from ..farm.facts import MEMORY, measure
     from ..farm.serve import serve
 
     need_dask()
+    if memory_limit:
+        os.environ[MEMORY] = str(_bytes(memory_limit))
     loaded, _ = load(Path(matrix_file), ())
     cache = cache_dir()
     facts = measure(policy.needed(loaded.cells), cache)
@@ -88,7 +96,18 @@ def worker_command(
     if check:
         return 0
     name = name or f"{socket.gethostname()}-{os.getpid()}"
-    click.echo(f"{name}: {slots} slots, {jobs} compilers at a time, for {address}")
-    tags = dict.fromkeys(facts.tools, float(slots)) | {"memory": float(facts.memory)}
-    serve(address, name, slots, jobs, tags, patience, lambda text: click.echo(text, err=True))
+    click.echo(f"{name}: {nthreads} cells at a time, {jobs} compilers at a time, for {address}")
+    tags = dict.fromkeys(facts.tools, float(nthreads)) | {"memory": float(facts.memory)}
+    serve(
+        address, name, nthreads, jobs, tags, death_timeout, lambda text: click.echo(text, err=True)
+    )
     return 0
+
+
+def _bytes(text: str) -> int:
+    from dask.utils import parse_bytes
+
+    try:
+        return int(parse_bytes(text))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="'--memory-limit'") from error

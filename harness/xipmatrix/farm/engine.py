@@ -224,7 +224,8 @@ class Farm:
             self.pipeline.tell(said["cell"], said["stage"], said["detail"])
 
     def _watch(self) -> None:
-        assert self._client is not None
+        if self._client is None:  # the scheduler did not come back, and all cells are given up
+            return
         try:
             if self._client.status != "running":
                 raise LinkLost(f"the connection is {self._client.status}")

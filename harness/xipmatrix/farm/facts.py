@@ -20,6 +20,9 @@ from ..core import run
 from ..core.errors import InfrastructureError, XipmatrixError
 from ..core.files import key_of, project_dir, sha256_file
 
+# In a worker's environment: bytes of memory that its cells may take.
+MEMORY = "XIPMATRIX_MEMORY"
+
 # Compiled by every compiler: two that say the same version may still make other code.
 _PROBE = """\
 struct s { int a; long b[8]; };
@@ -173,7 +176,8 @@ def _free(cache: Path) -> int:
 
 def _memory() -> int:
     found = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.M)
-    return int(found[1]) * 1024 if found else 0
+    free = int(found[1]) * 1024 if found else 0
+    return min(free, int(os.environ.get(MEMORY) or free))
 
 
 # --- what the machine built before ------------------------------------------------------
