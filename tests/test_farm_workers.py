@@ -158,7 +158,7 @@ def test_a_cut_link_costs_one_try_and_a_mended_one_gives_the_worker_back(
         assert result.verdict is None, result.reason
         assert result.versions["worker"] == "near"
         assert [one["worker"] for one in events(run, "lost")] == ["far"]
-        assert [one["host"] for one in events(run, "joined")][0] == "far-away"
+        assert next(one["host"] for one in events(run, "joined")) == "far-away"
         far.mend()
         until(lambda: found.log("far").count("far: works for") == 2, "far comes back")
 
@@ -362,18 +362,3 @@ def test_content_that_a_worker_changed_is_refused(place: Path, tmp_path: Path) -
             link.call(session.receive, digest, 0, pack.read_bytes(), 100)
         with pytest.raises(InfrastructureError, match="does not know the run"):
             link.fetch("no-run", ARM, {digest: 100}, Blobs(tmp_path / "blobs"))
-
-
-def test_without_a_scheduler_one_line_says_what_to_do(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "xipmatrix", "build", "--cell", "7.3/sh*/**"),
-            *("--until", "source", "--scheduler", "tcp://127.0.0.1:9"),
-        ],
-        env={**os.environ, "XIPMATRIX_STATE": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode in (2, 3)
-    assert "Traceback" not in done.stderr

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -24,13 +25,16 @@ class FarmOptions:
     """Where cells are built, if not here: a field for each of the options below."""
 
     scheduler: str | None = None
+    cluster: str | None = None
+    workers: str = ""
+    worker_image: str = ""
     worker_wait: float = 120.0
     scheduler_wait: float = 600.0
 
     @property
     def wanted(self) -> bool:
         """Whether cells go to other machines."""
-        return self.scheduler is not None
+        return self.scheduler is not None or self.cluster is not None
 
     def run(
         self, pipeline: Pipeline, cells: Sequence[Cell], *, fail_fast: bool
@@ -39,13 +43,17 @@ class FarmOptions:
         from ..farm import need_dask
 
         need_dask()
+        from ..farm.clusters import cluster
         from ..farm.engine import Farm, Patience
 
-        assert self.scheduler is not None
         patience = Patience(self.scheduler_wait, self.worker_wait)
         seconds = pipeline.run.store.seconds()
-        farm = Farm(pipeline, self.scheduler, seconds, patience)
-        return farm.run(cells, lambda cell, result: None, fail_fast=fail_fast)
+        with contextlib.ExitStack() as stack:
+            address = self.scheduler or stack.enter_context(
+                cluster(self.cluster or "", self.workers, self.worker_image)
+            )
+            farm = Farm(pipeline, address, seconds, patience)
+            return farm.run(cells, lambda cell, result: None, fail_fast=fail_fast)
 
     def summary(self, folder: Path) -> list[str]:
         """Lines about the workers of the run in `folder`."""
@@ -62,6 +70,23 @@ _OPTIONS = (
         metavar="ADDRESS",
         help="Build on the workers of this Dask scheduler (tcp://… or tls://…); see "
         "'xipmatrix worker --help'.",
+    ),
+    click.option(
+        "--cluster",
+        type=click.Choice(("slurm", "ssh", "k8s")),
+        help="Start workers for this run: SLURM jobs, on hosts by ssh, pods of Kubernetes.",
+    ),
+    click.option(
+        "--workers",
+        default="",
+        metavar="N|HOST,…",
+        help="For --cluster: how many jobs or pods, or on which hosts.",
+    ),
+    click.option(
+        "--worker-image",
+        default="",
+        metavar="IMAGE",
+        help="For --cluster k8s: a container image that has this checkout, installed.",
     ),
     click.option(
         "--worker-wait",
@@ -88,6 +113,10 @@ def farm_options(command: F) -> F:
     @functools.wraps(command)
     def wrapper(**rest: Any) -> Any:
         mine = {one.name: rest.pop(one.name) for one in fields(FarmOptions)}
+        if mine["scheduler"] and mine["cluster"]:
+            raise click.UsageError("--scheduler and --cluster: one of them, not both")
+        if mine["workers"] and not mine["cluster"]:
+            raise click.UsageError("--workers is for --cluster; else workers come by themselves")
         return command(farm=FarmOptions(**mine), **rest)
 
     for option in reversed(_OPTIONS):
