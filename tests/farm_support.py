@@ -23,6 +23,7 @@ from xipmatrix.core.git import Change, Repository
 from xipmatrix.farm.engine import Farm, Patience
 from xipmatrix.kernel import KernelTree
 from xipmatrix.matrix.load import LoadedMatrix
+from xipmatrix.matrix.model import Cell
 from xipmatrix.pipeline import Options, Pipeline, Prepared
 from xipmatrix.result import CellResult, Stage
 from xipmatrix.series.engine import Applied, State
@@ -294,15 +295,15 @@ def submit(
     templates: Path,
     folder: Path,
     address: str,
-    cells: Sequence[Any],
+    cells: Sequence[Cell],
     prepared: Prepared,
     patience: Patience,
-    stage: Stage = Stage.SOURCE,
+    done: Callable[[Cell, CellResult], None] = lambda cell, result: None,
 ) -> Submitted:
-    """Begin a run whose cells end after `stage`, with a cache and a store of its own."""
+    """Begin a run whose cells end with their source, with a cache and a store of its own."""
     told = Told()
     run = Store(folder / "state").new_run()
-    options = Options(jobs=1, until=stage)
+    options = Options(jobs=1, until=Stage.SOURCE)
     pipeline = Pipeline(loaded, templates, run, options, told, folder / "cache")
     pipeline.give(prepared)
     found: list[CellResult] = []
@@ -311,7 +312,7 @@ def submit(
     def work() -> None:
         try:
             one = Farm(pipeline, address, {}, patience)
-            found.extend(one.run(cells, lambda cell, result: None))
+            found.extend(one.run(cells, done))
         except BaseException as error:
             errors.append(error)
 

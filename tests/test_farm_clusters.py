@@ -21,7 +21,7 @@ from xipmatrix.farm.engine import Patience
 from xipmatrix.matrix.load import LoadedMatrix, Wanted
 
 pytest.importorskip("distributed", reason="the extra 'farm' is not installed")
-pytestmark = pytest.mark.xdist_group("farm")
+pytestmark = [pytest.mark.farm, pytest.mark.xdist_group("clusters")]
 
 
 def write_tool(folder: Path, name: str, text: str) -> None:

@@ -15,7 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -45,7 +45,7 @@ from xipmatrix.result import CellResult
 from xipmatrix.store import Store
 
 pytest.importorskip("distributed", reason="the extra 'farm' is not installed")
-pytestmark = pytest.mark.xdist_group("farm")
+pytestmark = [pytest.mark.farm, pytest.mark.xdist_group("farm")]
 
 PATIENCE = Patience(scheduler=60, workers=20)
 
@@ -95,8 +95,9 @@ def begin(
     cells: list[Cell],
     kernel: Prepared,
     patience: Patience = PATIENCE,
+    done: Callable[[Cell, CellResult], None] = lambda cell, result: None,
 ) -> Submitted:
-    return submit(loaded, TEMPLATES, folder, found.address, cells, kernel, patience)
+    return submit(loaded, TEMPLATES, folder, found.address, cells, kernel, patience, done=done)
 
 
 def kept(run: Submitted, cell: Cell) -> CellResult:
@@ -161,6 +162,24 @@ def test_a_cut_link_costs_one_try_and_a_mended_one_gives_the_worker_back(
         assert next(one["host"] for one in events(run, "joined")) == "far-away"
         far.mend()
         until(lambda: found.log("far").count("far: works for") == 2, "far comes back")
+
+
+def test_a_run_that_is_interrupted_leaves_no_work_behind(
+    loaded: LoadedMatrix, cells: list[Cell], kernel: Prepared, place: Path, tmp_path: Path
+) -> None:
+    with farm(place, ["a", "b"]) as found, held_up(found, ["a", "b"], kernel.tip("arm")):
+
+        def interrupt(cell: Cell, result: CellResult) -> None:
+            raise KeyboardInterrupt
+
+        run = begin(loaded, tmp_path, found, cells, kernel, done=interrupt)
+        # riscv ends, and arm is in work on a worker then, whose process goes.
+        busy = until(lambda: ARM in run.told.text() and where(run, ARM), "arm is sent")
+        before = worker_pid(found.address, busy)
+        with pytest.raises(KeyboardInterrupt):
+            run.wait()
+        until(lambda: not Path(f"/proc/{before}").exists(), "its process has gone")
+        assert kept(run, cells[1]).verdict is None
 
 
 def test_a_cell_whose_worker_always_dies_is_given_up(

@@ -160,6 +160,8 @@ class Farm:
             settled = not self._looking or now - began > self.patience.workers / 2
             if settled and not self._stop:
                 self._hand_out()
+                if looked == now:
+                    self._nobody_left()
 
     def _open(self) -> bool:
         if self._stop:
@@ -369,16 +371,14 @@ class Farm:
     # --- cells --------------------------------------------------------------------------
 
     def _hand_out(self) -> None:
+        tasks = [task for task in self._tasks.values() if not task.address]
+        ready = [one for one in self._members.values() if one.ready]
         while True:
-            tasks = [task for task in self._tasks.values() if not task.address]
-            ready = [one for one in self._members.values() if one.ready]
             chosen = policy.choose([t.waiting for t in tasks], [one.worker for one in ready])
             if chosen is None:
                 break
-            task = tasks[chosen.index]
             member = next(one for one in ready if one.worker is chosen.worker)
-            self._begin(task, member)
-        self._nobody_left(tasks)
+            self._begin(tasks.pop(chosen.index), member)
 
     def _begin(self, task: _Task, member: _Member) -> None:
         assert member.facts is not None
@@ -539,16 +539,18 @@ class Farm:
             task.waiting = replace(task.waiting, avoid=keep)
         self.pipeline.tell(task.cell.id, "waiting", f"again, {reason}")
 
-    def _nobody_left(self, waiting: Sequence[_Task]) -> None:
+    def _nobody_left(self) -> None:
         """Give up cells that for a while no worker, be it busy, fits."""
         now = time.monotonic()
         workers = [one.worker for one in self._members.values() if one.ready]
+        waiting = [task for task in self._tasks.values() if not task.address]
+        fit = {
+            needs: {one.name for one in workers if not one.lacks(needs)}
+            for needs in {task.waiting.needs for task in waiting}
+        }
         for task in waiting:
             cell = task.cell.id
-            if task.address or cell not in self._tasks:
-                continue
-            one = task.waiting
-            fits = any(not w.lacks(one.needs) and w.name not in one.avoid for w in workers)
+            fits = bool(fit[task.waiting.needs] - task.waiting.avoid)
             if fits or self._looking:
                 self._unfit_since.pop(cell, None)
             elif now - self._unfit_since.setdefault(cell, now) >= self.patience.workers:

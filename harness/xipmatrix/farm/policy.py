@@ -27,6 +27,8 @@ STRIKES = 2
 # Cells that cost at least this share of the longest that waits may go before it, to where
 # their kernel is.
 _AS_LONG = 0.8
+# How many of these are looked at: with 100,000 alike, the next thousand are no better.
+_WINDOW = 256
 EVERYTHING = "*"
 
 
@@ -124,16 +126,20 @@ def choose(waiting: Sequence[Waiting], workers: Iterable[Worker]) -> Chosen | No
     knows the cell, the kernel. None where no free worker fits a cell that waits.
     """
     free = [one for one in workers if one.trusted and one.busy < one.slots]
+    if not free:
+        return None
     best: tuple[tuple[bool, float, int, int], Chosen] | None = None
     longest: float | None = None
+    fit = {needs: [w for w in free if not w.lacks(needs)] for needs in {w.needs for w in waiting}}
     order = sorted(range(len(waiting)), key=lambda at: -waiting[at].seconds)
+    found = 0
     for rank, at in enumerate(order):
         one = waiting[at]
-        if longest is not None and one.seconds < _AS_LONG * longest:
+        if found == _WINDOW or (longest is not None and one.seconds < _AS_LONG * longest):
             break
-        for worker in free:
-            if worker.name in one.avoid or worker.lacks(one.needs):
-                continue
+        fitting = [worker for worker in fit[one.needs] if worker.name not in one.avoid]
+        found += bool(fitting)
+        for worker in fitting:
             longest = one.seconds if longest is None else longest
             finished = one.cell in worker.finished
             worth = (finished, -worker.busy / worker.slots, affinity(one, worker), -rank)
