@@ -16,7 +16,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 FARM_FILE = "farm.json"
 _TICK = 1.0  # seconds between two looks at the scheduler
 _SILENCE = 90.0  # seconds after which a worker that does not answer is blamed, though it is there
+_GOODBYE = 10.0  # seconds that workers have to clean up after a run
 _THREADS = 16  # transfers and questions at a time
 
 
@@ -593,16 +594,22 @@ class Farm:
 
     def _abandon(self) -> None:
         """End what workers still do for us: their nannies restart them."""
-        busy = [task.address for task in self._tasks.values() if task.address]
+        busy = {task.address for task in self._tasks.values() if task.address}
         if self._client is not None and busy:
-            self._quietly(self._client.restart_workers, sorted(set(busy)), 10, False)
+            self._quietly(self._client.restart_workers, sorted(busy), 10, False)
+        for address in busy:  # what was open there has gone with its process
+            self._members.pop(address, None)
 
     def _finish(self) -> None:
-        for member in self._members.values():
-            if member.ready and self._client is not None:
-                self._pool.submit(self._quietly, member.link.close, self._run)
-        self._pool.shutdown(wait=True)
-        self._close_client()
+        """Leave nothing of the run on workers, as far as they answer soon."""
+        told = [
+            self._pool.submit(self._quietly, member.link.close, self._run)
+            for member in self._members.values()
+            if member.ready and self._client is not None
+        ]
+        wait(told, timeout=_GOODBYE)
+        self._close_client()  # whoever still waits for an answer gets none
+        self._pool.shutdown(wait=True, cancel_futures=True)
         remove(self.pipeline.cache / "farm" / "arriving" / self._run)
         record = {"scheduler": self.address, "events": self._history}
         write_json(self.pipeline.run.folder / FARM_FILE, record)
