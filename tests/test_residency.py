@@ -160,6 +160,19 @@ def test_firmware_is_what_was_there_at_first(code: bytes, where: Where) -> None:
     assert found.counts == {where: 3}
 
 
+@pytest.mark.parametrize(
+    ("vaddr", "where"), [(0xC8000004, Where.FIRMWARE), (0xC9000004, Where.KERNEL_RAM)]
+)
+def test_firmware_may_lie_above_the_kernels_lowest_address(vaddr: int, where: Where) -> None:
+    cell = make_cell({"firmware": [{"name": "opensbi", "base": 0xC8000000, "size": 32}]})
+    assert vaddr > cell.arch_spec.kernel_virtual_base
+    firmware = Memory("opensbi", 0xC8000000, 32, SBI, VECTORS)
+    run = Run(vaddr, SBI + 4, VECTORS[4:8], 3)
+    memories = (*MEMORIES[:2], firmware)
+    found = residency.classify([run], memories, cell.board_spec, cell.arch_spec, None)
+    assert found.counts == {where: 3}
+
+
 INIT = Program(((0x20000000, bytes(range(64))),))
 
 

@@ -11,9 +11,9 @@ and by its guest virtual address (who executed it):
   up, or at a virtual address that equals the physical one: code that runs with the
   MMU off or through an identity mapping is never a user program here, because init is
   linked far from every RAM physical address (Arch.init.text_virtual_address).
-* **firmware**: as above with virtual == physical, in memory that the board declares to
-  be the firmware's, and code that was there before the first instruction. Other code there,
-  and code at a kernel virtual address, is kernel-ram.
+* **firmware**: fetched at a virtual address that equals the physical one, in memory that the
+  board declares to be the firmware's, and code that was there before the first instruction.
+  Other code there, and this code at another virtual address, is kernel-ram.
 * **user**: fetched elsewhere, at any other virtual address (without MMU: anywhere), and code
   of init or of a program in flash. The plugin API of QEMU 7.2 shows no privilege level, so a
   kernel that maps its own code where programs lie would not be told by addresses: other code
@@ -352,18 +352,15 @@ def _place(run: Run, memories: Sequence[Memory], board: Board, arch: Arch) -> Wh
     memory = _memory(run, memories)
     if memory is not None and memory.name == "flash":
         return Where.FLASH
-    if arch.mmu and run.vaddr >= arch.kernel_virtual_base:
+    untranslated = memory is not None and run.vaddr == memory.physical + run.haddr - memory.host
+    firmware = memory is not None and memory.name in {region.name for region in board.firmware}
+    # First: firmware's addresses may be above the kernel's lowest, as on rv32.
+    if memory is not None and firmware and untranslated and _unchanged(run, memory):
+        return Where.FIRMWARE
+    if arch.mmu and (run.vaddr >= arch.kernel_virtual_base or untranslated):
         return Where.KERNEL_RAM
-    if memory is None:
-        # Not a memory the board knows: never taken for a user program.
-        return Where.KERNEL_RAM
-    if run.vaddr == memory.physical + run.haddr - memory.host:
-        firmware = any(memory.name == region.name for region in board.firmware)
-        if firmware and _unchanged(run, memory):
-            return Where.FIRMWARE
-        if arch.mmu:
-            return Where.KERNEL_RAM
-    return Where.USER
+    # Not a memory the board knows: never taken for a user program.
+    return Where.KERNEL_RAM if memory is None else Where.USER
 
 
 def _unchanged(run: Run, memory: Memory) -> bool:
