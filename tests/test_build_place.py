@@ -257,6 +257,8 @@ def build(tmp_path: Path, config: str, number: int) -> Path:
     (tmp_path / "config").write_text(config)
     work, objects = tmp_path / f"work{number}", tmp_path / "objects"
     work.mkdir()
+    archive = tmp_path / compiling.INITRAMFS
+    archive.touch()
     tools = toolchain.Toolchain("gcc", "arm", (("ARCH", "arm"),), "gcc", "gcc 12")
     compiling.build_kernel(
         make_cell(),
@@ -267,6 +269,7 @@ def build(tmp_path: Path, config: str, number: int) -> Path:
         jobs=1,
         timeout=60,
         ccache=False,
+        initramfs=archive,
         objects=objects,
     )
     return work

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,10 @@ from farm_support import QUICK, farm, namespaces, until, worker_pid
 from xipmatrix.build.compile import Built
 from xipmatrix.core.files import sha256_file
 from xipmatrix.farm.engine import FARM_FILE
+from xipmatrix.matrix.load import Wanted
 from xipmatrix.matrix.model import Cell
+from xipmatrix.pipeline import Pipeline
+from xipmatrix.result import Stage
 
 pytest.importorskip("distributed", reason="the extra 'farm' is not installed")
 pytestmark = [pytest.mark.kernel, pytest.mark.xdist_group("arm")]
@@ -162,3 +165,22 @@ def test_everything_lies_as_if_it_was_made_here(night: Night, own_cache: dict[st
         cwd=ROOT,
     )
     assert "Linux version" in shown.stdout
+
+
+@pytest.mark.parametrize("cell_id", [ARM, "7.3/riscv/virt/defconfig/gcc"])
+def test_a_configuration_names_no_place(
+    cell_id: str, pipeline: Pipeline, own_cache: dict[str, str]
+) -> None:
+    """riscv's defconfig puts it into the image (IKCONFIG)."""
+    (cell,) = pipeline.loaded.select(Wanted(cells=(cell_id,)))
+    options = replace(pipeline.options, until=Stage.CONFIG)
+    places = [pipeline.cache, Path(own_cache["XIPMATRIX_CACHE"])]
+    texts = []
+    for cache in places:
+        one = replace(pipeline, cache=cache, options=options)
+        result = one.run_cell(cell)
+        assert result.verdict is None, result.reason
+        assert Path(result.paths["config"]).is_relative_to(cache)
+        texts.append(Path(result.paths["config"]).read_text())
+    assert texts[0] == texts[1]
+    assert not [place for place in places if str(place) in texts[0]]

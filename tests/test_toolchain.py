@@ -111,6 +111,16 @@ def build(tmp_path: Path, config: str = "CONFIG_XIP_KERNEL=y\n") -> None:
     work = tmp_path / "work"
     work.mkdir()
     (tmp_path / "config").write_text(config)
+    archive = tmp_path / compiling.INITRAMFS
+    archive.touch()
     compiling.build_kernel(
-        make_cell(), tmp_path, tools, tmp_path / "config", work, jobs=1, timeout=60, ccache=False
+        make_cell(),
+        tmp_path,
+        tools,
+        tmp_path / "config",
+        work,
+        jobs=1,
+        timeout=60,
+        ccache=False,
+        initramfs=archive,
     )

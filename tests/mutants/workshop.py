@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from xipmatrix.build.compile import FIXED
+from xipmatrix.build.compile import FIXED, INITRAMFS
 from xipmatrix.build.errors import first_error
 from xipmatrix.build.kconfig import dropped, parse_config
 from xipmatrix.build.toolchain import Toolchain
@@ -57,7 +57,9 @@ class Workshop:
                 self._apply(patch)
             self._configure(config, list(lines))
             log = out / "build.log"
-            done = run.run([*self._make, "xipImage"], log=log, env=FIXED, death_signal="TERM")
+            archive = f"CONFIG_INITRAMFS_SOURCE={config.with_name(INITRAMFS)}"
+            make = [*self._make, archive, "xipImage"]
+            done = run.run(make, log=log, env=FIXED, death_signal="TERM")
             if not done.ok:
                 reason = str(first_error(done.output, self._tree) or done.output[-1000:])
                 raise CellFailure(Verdict.BUILD_FAILED, reason, log=str(log))

@@ -33,6 +33,8 @@ FIXED = {
     "KBUILD_BUILD_HOST": "xipmatrix",
 }
 
+# The archive that is in the kernel, in its build's folder.
+INITRAMFS = "initramfs.cpio"
 # A normal kernel's image in its build's folder, whatever the architecture calls it.
 NORMAL_IMAGE = "normal-image"
 
@@ -61,16 +63,17 @@ def build_kernel(
     jobs: int,
     timeout: float,
     ccache: bool,
+    initramfs: Path,
     xip: bool = True,
-    initramfs: Path | None = None,
     objects: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> None:
     """Build xipImage of `source` into `folder`, which then holds the names of :class:`Built`.
 
     Without `xip` it is the architecture's normal image, and called NORMAL_IMAGE.
-    `initramfs` takes the place of the configuration's archive. `folder` is ours, and empty
-    but for what build_modules() left; metadata.json, build.log and reproducer.sh are tuxmake's.
+    `initramfs` is the archive, wherever it lies; the configuration only names it. It is kept
+    in `folder`, which is ours, and empty but for what build_modules() left; metadata.json,
+    build.log and reproducer.sh are tuxmake's.
     `objects` (see :class:`place.BuildPlace`) is kept; without it, `folder` has its own for a while.
     `env` is added to the build's environment, and not to what reproduces it.
     Raises CellFailure(build-failed) with the first relevant error,
@@ -83,7 +86,7 @@ def build_kernel(
     objects = objects or folder / "objects"
     output = folder / "tuxmake"
     objects.mkdir(exist_ok=True)
-    if kept and initramfs is None:
+    if kept:
         (objects / ".config").unlink(missing_ok=True)  # tuxmake would take it for this one
     target = Path(cell.arch_spec.xip_image if xip else cell.arch_spec.normal_image).name
     device_tree = cell.board_spec.device_tree
@@ -95,7 +98,7 @@ def build_kernel(
         *("-j", str(jobs)),
         *(("-w", "ccache") if ccache and run.find_tool("ccache") else ()),
         *(word for key, value in FIXED.items() for word in ("-e", f"{key}={value}")),
-        *((f"CONFIG_INITRAMFS_SOURCE={initramfs}",) if initramfs else ()),
+        f"CONFIG_INITRAMFS_SOURCE={initramfs}",
         # tuxmake's own target for XIP makes the default one first: every module, every device tree.
         *("-M", target),
     ]
@@ -117,6 +120,8 @@ def build_kernel(
         why = _why(text or done.output, source, cell.arch_spec.kernel_arch)
         raise CellFailure(Verdict.BUILD_FAILED, why, log=str(log))
     _keep(cell, objects, folder, xip=xip)
+    if initramfs.parent != folder:
+        shutil.copy(initramfs, folder / INITRAMFS)
     if not kept:
         _drop_unless_kept(objects)
 

@@ -35,6 +35,8 @@ def render_fragment(
 ) -> str:
     """The Kconfig fragment of a cell: its config's fragments, then the board's lines.
 
+    `initramfs` is what the archive is called, the same on every machine: with IKCONFIG it is
+    in the image. Where it lies is said when the kernel is built.
     Raises UsageError for a template that does not render, or to a line that is neither an
     option nor a comment: Kconfig passes over it, and nobody would miss the option.
     """

@@ -361,8 +361,10 @@ class Pipeline:
 
     def _config(self, ground: Ground, folder: Path, *, xip: bool = True) -> Kept:
         cell, toolchain = ground.cell, ground.toolchain
+        archive = self.initramfs(ground)
+        name = Path(archive.parent.name, archive.name)  # its key: another archive, another build
         fragment = configuring.render_fragment(
-            cell, ground.prepared.kernel.release, self.initramfs(ground), self.templates
+            cell, ground.prepared.kernel.release, name, self.templates
         )
         if not xip:
             fragment = configuring.without_xip(fragment)
@@ -431,7 +433,9 @@ class Pipeline:
                 timeout=self.loaded.matrix.limits.build,
                 ccache=self.options.ccache,
                 xip=xip,
-                initramfs=carrying(env, work, objects) if with_modules else None,
+                initramfs=(
+                    carrying(env, work, objects) if with_modules else self.initramfs(ground)
+                ),
                 objects=objects,
                 env=env,
             )
