@@ -35,9 +35,10 @@ from farm_support import (
 from xipmatrix.core.errors import InfrastructureError
 from xipmatrix.core.evidence import Verdict
 from xipmatrix.farm.content import Blobs, Corrupt
-from xipmatrix.farm.engine import FARM_FILE, Patience, share_of_workers
+from xipmatrix.farm.engine import Patience
 from xipmatrix.farm.facts import own_code
 from xipmatrix.farm.link import Link
+from xipmatrix.farm.record import FARM_FILE, shares
 from xipmatrix.matrix.load import LoadedMatrix, Wanted
 from xipmatrix.matrix.model import Cell
 from xipmatrix.pipeline import Prepared
@@ -123,8 +124,8 @@ def test_a_run_on_two_workers(
             # Nothing of the run is left on the worker but what any other run can use.
             for kind in ("outbox", "work"):
                 assert not list((found.cache("a") / "farm").glob(f"{kind}/*"))
-        lines = share_of_workers(run.pipeline.run.folder)
-        assert sorted(lines) == ["worker a: 1 cells", "worker b: 1 cells"]
+        lines = shares(run.pipeline.run.folder)
+        assert sorted(lines) == ["worker a: cells 1", "worker b: cells 1"]
 
 
 def test_a_worker_that_is_killed_costs_one_try(

@@ -24,7 +24,7 @@ from conftest import ARM, RISCV, ROOT
 from farm_support import QUICK, farm, namespaces, until, worker_pid
 from xipmatrix.build.compile import Built
 from xipmatrix.core.files import sha256_file
-from xipmatrix.farm.engine import FARM_FILE
+from xipmatrix.farm.record import FARM_FILE
 from xipmatrix.matrix.load import Wanted
 from xipmatrix.matrix.model import Cell
 from xipmatrix.pipeline import Pipeline

@@ -59,9 +59,9 @@ class FarmOptions:
         """Lines about the workers of the run in `folder`."""
         if not self.wanted:
             return []
-        from ..farm.engine import share_of_workers
+        from ..farm.record import shares
 
-        return share_of_workers(folder)
+        return shares(folder)
 
 
 _OPTIONS = (

@@ -9,7 +9,6 @@ is finished depends on a scheduler, a worker or the network any more.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import queue
 import secrets
@@ -19,12 +18,11 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InfrastructureError, XipmatrixError
 from ..core.evidence import CellFailure, Verdict
-from ..core.files import remove, write_json
+from ..core.files import remove
 from ..matrix.model import Cell
 from ..pipeline import Pipeline, Prepared
 from ..result import WORKING, CellResult, Stage
@@ -36,13 +34,13 @@ from .content import Blobs
 from .facts import Facts
 from .link import Link, LinkLost
 from .policy import EVERYTHING, Fault, Ledger, Waiting, Worker
+from .record import Record
 from .session import Order, SentKernel, contents_of
 from .trees import Trees
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-FARM_FILE = "farm.json"
 _TICK = 1.0  # seconds between two looks at the scheduler
 _SILENCE = 90.0  # seconds after which a worker that does not answer is blamed, though it is there
 _GOODBYE = 10.0  # seconds that workers have to clean up after a run
@@ -103,7 +101,7 @@ class Farm:
         self._banned: dict[str, Fault] = {}
         self._pinned: dict[str, str] = {}
         self._told: set[tuple[str, str]] = set()
-        self._history: list[dict[str, Any]] = []
+        self._record = Record()
         self._unfit_since: dict[str, float] = {}
         self._run = f"{self.pipeline.run.id}-{secrets.token_hex(4)}"
         self._ours: Facts | None = None
@@ -334,7 +332,9 @@ class Farm:
             self._looking.discard(address)
             member.worker.finished, member.worker.holds = set(finished), set(held)
             member.ready = True
-            self._note(member.worker.name, "joined", host=member.facts.host if member.facts else "")
+            self._record.note(
+                member.worker.name, "joined", host=member.facts.host if member.facts else ""
+            )
 
     def _left(self, address: str, why: str = "", *, blame: bool = True) -> None:
         member = self._members.pop(address)
@@ -367,7 +367,7 @@ class Farm:
             self._told.add((name, fault.reason))
             what = "" if fault.tag == EVERYTHING else f" for {fault.tag}"
             self._say(f"worker {name} is avoided{what}: {fault.reason}")
-            self._note(name, "avoided", tag=fault.tag, reason=fault.reason)
+            self._record.note(name, "avoided", tag=fault.tag, reason=fault.reason)
 
     # --- cells --------------------------------------------------------------------------
 
@@ -388,7 +388,7 @@ class Farm:
         task.address, task.future, task.silent_since = member.link.address, None, 0.0
         task.began += 1
         member.worker.busy += 1
-        self._note(member.worker.name, "begun", cell=task.cell.id, time=task.began)
+        self._record.note(member.worker.name, "begun", cell=task.cell.id, time=task.began)
         self.pipeline.tell(task.cell.id, "sent", f"to {member.worker.name}")
         self._pool.submit(self._launch, task, member, task.began)
 
@@ -506,7 +506,9 @@ class Farm:
         else:
             self._ledger.good(worker.name)
             worker.built.add(task.cell.id)
-        self._note(worker.name, "finished", cell=task.cell.id, verdict=str(result.verdict or ""))
+        self._record.note(
+            worker.name, "finished", cell=task.cell.id, verdict=str(result.verdict or "")
+        )
         self.pipeline.tell(task.cell.id, str(result.verdict or "done"), f"by {worker.name}")
         del self._tasks[task.cell.id]
         self._ended(task.cell, result)
@@ -529,7 +531,7 @@ class Farm:
         if task.future is not None:
             self._quietly(task.future.cancel)
         task.address, task.future = "", None
-        self._note(worker.name, "lost", cell=task.cell.id, reason=reason)
+        self._record.note(worker.name, "lost", cell=task.cell.id, reason=reason)
         if count:
             task.tries.append(reason)
             if len(task.tries) >= policy.TRIES:
@@ -611,8 +613,7 @@ class Farm:
         self._close_client()  # whoever still waits for an answer gets none
         self._pool.shutdown(wait=True, cancel_futures=True)
         remove(self.pipeline.cache / "farm" / "arriving" / self._run)
-        record = {"scheduler": self.address, "events": self._history}
-        write_json(self.pipeline.run.folder / FARM_FILE, record)
+        self._record.write(self.pipeline.run.folder, self.address)
 
     def _close_client(self) -> None:
         if self._client is not None:
@@ -629,25 +630,3 @@ class Farm:
 
     def _say(self, text: str) -> None:
         self.pipeline.tell("farm", WORKING, text)
-
-    def _note(self, worker: str, what: str, **more: Any) -> None:
-        self._history.append({"worker": worker, "what": what, **more})
-
-
-def share_of_workers(folder: Path) -> list[str]:
-    """Lines for people: what the workers of the run in `folder` did, and who was avoided."""
-    events = json.loads((folder / FARM_FILE).read_text())["events"]
-    names = dict.fromkeys(one["worker"] for one in events)
-    lines = []
-    for name in names:
-        mine = [one for one in events if one["worker"] == name]
-        done = sum(one["what"] == "finished" for one in mine)
-        lost = sum(one["what"] == "lost" for one in mine)
-        text = f"worker {name}: {done} cells"
-        text += f", {lost} begun again elsewhere" if lost else ""
-        for one in mine:
-            if one["what"] == "avoided":
-                scope = "" if one["tag"] == EVERYTHING else f" for {one['tag']}"
-                text += f"\n  avoided{scope}: {one['reason']}"
-        lines.append(text)
-    return lines
