@@ -31,7 +31,7 @@ from xipmatrix.pipeline import Pipeline
 from xipmatrix.result import Stage
 
 pytest.importorskip("distributed", reason="the extra 'farm' is not installed")
-pytestmark = [pytest.mark.kernel, pytest.mark.xdist_group("arm")]
+pytestmark = [pytest.mark.farm, pytest.mark.xdist_group("arm")]
 
 
 @dataclass(frozen=True)
