@@ -200,7 +200,6 @@ async def _watch(watch: Watch, command: list[str], socket: Path, log: Path, erro
                 for region in watch.board.firmware:
                     memories.append(await _firmware(monitor, region, watch.work))
                 seen.memories = tuple(memories)
-                await monitor.execute("cont")
                 end = await _run(watch, monitor, process, log, seen)
                 if end is not None:
                     # Not killed: the plugin writes its counts as QEMU leaves.
@@ -224,7 +223,11 @@ async def _watch(watch: Watch, command: list[str], socket: Path, log: Path, erro
 async def _run(
     watch: Watch, monitor: Monitor, process: run.Process, log: Path, seen: Seen
 ) -> End | None:
-    """The guest's run, from `cont` to its console's end or to a limit."""
+    """The guest's run, from `cont` to its console's end or to a limit.
+
+    Somebody must read the console by then: a guest that fills its pipe holds QEMU, which would
+    never answer to `cont`.
+    """
     assert process.stdout is not None and process.stdin is not None
     keys = process.stdin
     turn = asyncio.Lock()
@@ -236,11 +239,12 @@ async def _run(
             keys.write(b"\n")
             keys.flush()
 
-    sampling = None
-    if watch.sampling:
-        sampling = asyncio.create_task(sample(monitor, turn, seen.samples))
+    sampling: asyncio.Task[None] | None = None
     reading = asyncio.create_task(console.read(process.stdout, log, watch.limits, on_hold))
     try:
+        await monitor.execute("cont")
+        if watch.sampling:
+            sampling = asyncio.create_task(sample(monitor, turn, seen.samples))
         while not (await asyncio.wait([reading], timeout=_TRACE_SECONDS))[0]:
             if watch.trace.is_file() and watch.trace.stat().st_size > _MOST_TRACED:
                 return End.FLASH_LIMIT
