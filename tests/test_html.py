@@ -404,6 +404,8 @@ def test_build_writes_the_page_of_its_run(tmp_path: Path, monkeypatch: pytest.Mo
     class Quick:
         """A pipeline that knows its results."""
 
+        cells_at_a_time = 1
+
         def __init__(self, _loaded: object, _templates: Path, run: Run, *_: object) -> None:
             self.run = run
 
