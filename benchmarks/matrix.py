@@ -88,7 +88,7 @@ def timed(command: list[str], env: dict[str, str], log: Path) -> Timed:
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
             if pid:
                 break
-            time.sleep(0.1)
+            time.sleep(0.5)
     wall = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:

@@ -20,6 +20,7 @@ from ..core import run
 from ..core.errors import InfrastructureError
 from ..core.evidence import CellFailure, Verdict
 from ..matrix.model import Cell
+from . import ccache as ccaching
 from .errors import first_error
 from .kconfig import parse_config
 from .linker_script import keep_linker_scripts, linker_scripts
@@ -75,7 +76,8 @@ def build_kernel(
     in `folder`, which is ours, and empty but for what build_modules() left; metadata.json,
     build.log and reproducer.sh are tuxmake's.
     `objects` (see :class:`place.BuildPlace`) is kept; without it, `folder` has its own for a while.
-    `env` is added to the build's environment, and not to what reproduces it.
+    With `ccache`, where it is installed, compilers run under it; what reproduces the build is the
+    same without it. `env` is added to the build's environment, and not to what reproduces it.
     Raises CellFailure(build-failed) with the first relevant error,
     CellFailure(config-dropped) when `config` has no XIP kernel, and
     InfrastructureError for faults of our own (disk full, time-out).
@@ -83,7 +85,8 @@ def build_kernel(
     if xip and parse_config(config.read_text()).get("XIP_KERNEL") != "y":
         raise CellFailure(Verdict.CONFIG_DROPPED, "the .config has no CONFIG_XIP_KERNEL=y")
     kept = objects is not None
-    objects = objects or folder / "objects"
+    cached = ccache and ccaching.usable()
+    tree, objects = _place(source, folder, objects, cached)
     output = folder / "tuxmake"
     objects.mkdir(exist_ok=True)
     if kept:
@@ -93,10 +96,10 @@ def build_kernel(
     named_tree = device_tree is not None and device_tree.source != "qemu"
     command = [
         *(sys.executable, "-m", "tuxmake", "--fail-fast", "--color", "never"),
-        *("-C", str(source), "-a", toolchain.arch, "-t", toolchain.name),
+        *("-C", str(tree), "-a", toolchain.arch, "-t", toolchain.name),
         *("-k", str(config), "-b", str(objects), "-o", str(output), "-z", "none"),
         *("-j", str(jobs)),
-        *(("-w", "ccache") if ccache and run.find_tool("ccache") else ()),
+        *(("-w", "ccache") if cached else ()),
         *(word for key, value in FIXED.items() for word in ("-e", f"{key}={value}")),
         f"CONFIG_INITRAMFS_SOURCE={initramfs}",
         # tuxmake's own target for XIP makes the default one first: every module, every device tree.
@@ -106,8 +109,10 @@ def build_kernel(
         assert device_tree is not None
         command += ["-M", f"{Path(device_tree.source)}"]
     progress = folder / "tuxmake.log"
-    env = {**FIXED, **(env or {})}
+    env = {**FIXED, **(ccaching.settings() if cached else {}), **(env or {})}
     done = run.run(command, log=progress, timeout=timeout, death_signal="TERM", env=env)
+    if tree != source:
+        _outlast(output / "reproducer.sh", source, folder)
     log = output / "build.log"
     log = log if log.is_file() else progress
     text = log.read_text(errors="replace") if log.is_file() else ""
@@ -117,13 +122,14 @@ def build_kernel(
         raise InfrastructureError(f"the build took longer than {timeout:.0f} s", where=log)
     statuses = _statuses(output / "metadata.json")
     if not done.ok or statuses.get(f"make:{target}") != "PASS":
+        text = ccaching.named(text or done.output, source) if tree != source else text
         why = _why(text or done.output, source, cell.arch_spec.kernel_arch)
         raise CellFailure(Verdict.BUILD_FAILED, why, log=str(log))
     _keep(cell, objects, folder, xip=xip)
     if initramfs.parent != folder:
         shutil.copy(initramfs, folder / INITRAMFS)
     if not kept:
-        _drop_unless_kept(objects)
+        _drop_unless_kept(objects if tree == source else tree)
 
 
 def build_modules(
@@ -134,23 +140,24 @@ def build_modules(
     *,
     jobs: int,
     timeout: float,
+    ccache: bool = False,
     objects: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> list[Path]:
     """Build the modules of `config` before the kernel that shall carry them: `folder`/modules.
 
-    Each file has its module's name. What was compiled stays in `objects`, by default
-    `folder`/objects, for build_kernel(). Raises CellFailure(build-failed), also where
-    there is no module.
+    Each file has its module's name. What was compiled stays in `objects`, by default below
+    `folder`, for build_kernel() with the same `ccache`. Raises CellFailure(build-failed), also
+    where there is no module.
     """
-    objects, log = objects or folder / "objects", folder / "modules.log"
-    objects.mkdir(exist_ok=True)
+    log, cached = folder / "modules.log", ccache and ccaching.usable()
+    tree, objects = _place(source, folder, objects, cached)
     for path in objects.rglob("*.ko"):  # of another commit: it may have fewer
         path.unlink()
     shutil.copy(config, objects / ".config")
     done = run.run(
         [
-            *("make", "-C", str(source), f"O={objects}", f"-j{jobs}", *toolchain.make_args),
+            *("make", "-C", str(tree), f"O={objects}", f"-j{jobs}", *toolchain.make_args),
             # Without vmlinux nobody knows which symbols there are; loading will tell.
             *("KBUILD_MODPOST_WARN=1", "modules"),
         ],
@@ -165,11 +172,27 @@ def build_modules(
         raise InfrastructureError("the disk is full", where=folder.parent, hint="xipmatrix clean")
     found = sorted(objects.rglob("*.ko")) if done.ok else []
     if not found:
-        why = _why(log.read_text(errors="replace"), source)
+        text = log.read_text(errors="replace")
+        why = _why(ccaching.named(text, source) if tree != source else text, source)
         raise CellFailure(Verdict.BUILD_FAILED, f"no modules were built: {why}", log=str(log))
     kept = folder / "modules"
     kept.mkdir()
     return [Path(shutil.copy(path, kept / path.name.replace("-", "_"))) for path in found]
+
+
+def _place(source: Path, folder: Path, objects: Path | None, cached: bool) -> tuple[Path, Path]:
+    """Where the source is read and where objects go: `objects`, or a folder below `folder`."""
+    if cached and objects is None:
+        return ccaching.place(source, folder)
+    objects = objects or folder / "objects"
+    objects.mkdir(exist_ok=True)
+    return source, objects
+
+
+def _outlast(script: Path, source: Path, folder: Path) -> None:
+    """Make what reproduces a build name no path that goes with it."""
+    if script.is_file():
+        script.write_text(ccaching.plain(script.read_text(), source, folder))
 
 
 def _statuses(metadata: Path) -> dict[str, str]:

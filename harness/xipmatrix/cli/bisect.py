@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from .common import (
+    ccache_option,
     jobs_option,
     load,
     matrix_arguments,
@@ -59,7 +60,7 @@ said to be, or skipped commits hide it), 2 usage, 3 infrastructure, 130 interrup
     help="Write the report here; else into the search's folder.",
 )
 @jobs_option
-@click.option("--ccache/--no-ccache", default=True, help="Use ccache where it is installed.")
+@ccache_option
 @click.option("--silence", type=float, metavar="SECONDS", help="Console silence limit.")
 @click.option("--boot-limit", type=float, metavar="SECONDS", help="Total limit of a boot.")
 @matrix_option

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import Seconds, cell_filters, jobs_option, shard_options, shards_of, templates_dir
+from .common import (
+    Seconds,
+    ccache_option,
+    cell_filters,
+    jobs_option,
+    shard_options,
+    shards_of,
+    templates_dir,
+)
 from .farm import FarmOptions, farm_options
 from .reporting import Reports, conclude, report_options
 
@@ -53,7 +61,7 @@ matrix error, 3 infrastructure, 130 interrupted.""",
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Only list the cells.")
 @click.option("--again", is_flag=True, help="Boot again, even where a pass is kept.")
-@click.option("--ccache/--no-ccache", default=True, help="Use ccache where it is installed.")
+@ccache_option
 @click.option("--silence", type=Seconds(), metavar="SECONDS", help="Console silence limit.")
 @click.option("--boot-limit", type=Seconds(), metavar="SECONDS", help="Total limit of a boot.")
 @farm_options

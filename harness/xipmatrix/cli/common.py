@@ -126,6 +126,14 @@ jobs_option = click.option(
 )
 
 
+ccache_option = click.option(
+    "--ccache/--no-ccache",
+    default=False,
+    show_default=True,
+    help="Use ccache, if installed: pays where little of a kernel changes.",
+)
+
+
 def cell_filters(command: F) -> F:
     """--arch, --kernel, --board, --config, --toolchain, --cell, --profile, --matrix.
 

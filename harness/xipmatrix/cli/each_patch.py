@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import jobs_option, load, matrix_option, one_cell, templates_dir
+from .common import ccache_option, jobs_option, load, matrix_option, one_cell, templates_dir
 
 if TYPE_CHECKING:
     from ..pipeline.each_patch import PatchBuild
@@ -35,7 +35,7 @@ Exit codes: 0 all of them are fit to be sent, 1 one is not, 2 usage, 3 infrastru
     "--kernel", multiple=True, metavar="PATH[@REF]", help="Your own tree, only ever read."
 )
 @jobs_option
-@click.option("--ccache/--no-ccache", default=True, help="Use ccache where it is installed.")
+@ccache_option
 @matrix_option
 def each_patch_command(
     cell_id: str, kernel: Sequence[str], jobs: int, ccache: bool, matrix_file: Path

@@ -68,7 +68,7 @@ class Options:
     jobs: int
     until: Stage = Stage.VERDICT
     again: bool = False
-    ccache: bool = True
+    ccache: bool = False
     silence_seconds: float | None = None
     boot_seconds: float | None = None
     arguments: str = ""
@@ -417,6 +417,7 @@ class Pipeline:
                 work,
                 jobs=self.options.jobs,
                 timeout=self.loaded.matrix.limits.build,
+                ccache=self.options.ccache,
                 objects=objects,
                 env=env,
             )
