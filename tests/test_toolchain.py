@@ -10,6 +10,7 @@ import pytest
 from machine_support import make_cell
 from xipmatrix.build import compile as compiling
 from xipmatrix.build import toolchain
+from xipmatrix.core import run
 from xipmatrix.core.errors import InfrastructureError, UsageError
 from xipmatrix.core.evidence import CellFailure, Verdict
 from xipmatrix.machine import qemu
@@ -38,7 +39,7 @@ def test_a_missing_qemu_is_infrastructure() -> None:
 
 
 FAKE_TUXMAKE = """\
-import json, pathlib, sys
+import json, os, pathlib, sys
 out = pathlib.Path(sys.argv[sys.argv.index("-o") + 1])
 out.mkdir()
 (out / "build.log").write_text({log!r})
@@ -83,11 +84,40 @@ def test_a_full_disk_in_a_build_is_ours(tmp_path: Path, monkeypatch: pytest.Monk
         build(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "recipe", ["kill -KILL $$$$", "kill -TERM $$$$"], ids=["SIGKILL", "SIGTERM"]
+)
+def test_a_build_that_was_killed_is_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str
+) -> None:
+    (tmp_path / "Makefile").write_text(f"all:\n\t@{recipe}\n")
+    said = run.run(["make", "-C", tmp_path]).output  # what make itself says of it
+    build_with(tmp_path, monkeypatch, "FAIL", 1, said)
+    with pytest.raises(InfrastructureError, match=r"ended from outside: .*(Killed|Terminated)"):
+        build(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("log", "code"),
+    [
+        ("received signal 15; terminating ...\n", 1),
+        ("gcc: fatal error: Killed signal terminated program cc1\n", 1),
+        ("", "os.kill(os.getpid(), 9)"),
+    ],
+)
+def test_tuxmake_or_a_compiler_that_was_killed_is_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: str, code: object
+) -> None:
+    build_with(tmp_path, monkeypatch, "FAIL", code, log)
+    with pytest.raises(InfrastructureError, match="ended from outside"):
+        build(tmp_path)
+
+
 def build_with(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     status: str,
-    code: int,
+    code: object,
     log: str,
     before: str = "PASS",
 ) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -36,6 +37,13 @@ FIXED = {
 
 # The archive that is in the kernel, in its build's folder.
 INITRAMFS = "initramfs.cpio"
+# What tuxmake, gcc and make say of a signal that nobody here sent.
+_KILLED = re.compile(
+    r"^received signal \d+; terminating|(?:Killed|Terminated) signal terminated program \S+"
+    r"|\*\*\* \[.+\] (?:Killed|Terminated)$",
+    re.M,
+)
+
 # A normal kernel's image in its build's folder, whatever the architecture calls it.
 NORMAL_IMAGE = "normal-image"
 
@@ -88,7 +96,6 @@ def build_kernel(
     cached = ccache and ccaching.usable()
     tree, objects = _place(source, folder, objects, cached)
     output = folder / "tuxmake"
-    objects.mkdir(exist_ok=True)
     if kept:
         (objects / ".config").unlink(missing_ok=True)  # tuxmake would take it for this one
     target = Path(cell.arch_spec.xip_image if xip else cell.arch_spec.normal_image).name
@@ -120,6 +127,7 @@ def build_kernel(
         raise InfrastructureError("the disk is full", where=folder.parent, hint="xipmatrix clean")
     if done.timed_out:
         raise InfrastructureError(f"the build took longer than {timeout:.0f} s", where=log)
+    _not_killed(done.returncode, text, log)
     statuses = _statuses(output / "metadata.json")
     if not done.ok or statuses.get(f"make:{target}") != "PASS":
         text = ccaching.named(text or done.output, source) if tree != source else text
@@ -170,6 +178,7 @@ def build_modules(
         raise InfrastructureError(f"the modules took longer than {timeout:.0f} s", where=log)
     if not done.ok and "No space left on device" in done.output:
         raise InfrastructureError("the disk is full", where=folder.parent, hint="xipmatrix clean")
+    _not_killed(done.returncode, done.output, log)
     found = sorted(objects.rglob("*.ko")) if done.ok else []
     if not found:
         text = log.read_text(errors="replace")
@@ -178,6 +187,18 @@ def build_modules(
     kept = folder / "modules"
     kept.mkdir()
     return [Path(shutil.copy(path, kept / path.name.replace("-", "_"))) for path in found]
+
+
+def _not_killed(status: int, text: str, log: Path) -> None:
+    """Raise InfrastructureError where a build, or a part of it, was ended from outside."""
+    found = _KILLED.search(text)
+    if found or status < 0:
+        what = found[0].strip() if found else f"killed by signal {-status}"
+        raise InfrastructureError(
+            f"the build was ended from outside: {what}",
+            where=log,
+            hint="was memory short? dmesg tells; fewer --jobs need less",
+        )
 
 
 def _place(source: Path, folder: Path, objects: Path | None, cached: bool) -> tuple[Path, Path]:
