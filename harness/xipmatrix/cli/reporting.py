@@ -89,14 +89,10 @@ def conclude(
 ) -> int:
     """Tell what `run`, which has ended, found and what changed by it; returns the exit code."""
     from ..core.files import write_atomic
+
+    # What nobody asked for is not imported either.
     from ..history import changes_of
-    from ..report.badge import badge
     from ..report.changes import print_changes
-    from ..report.html import write_pages
-    from ..report.kcidb import kcidb_text
-    from ..report.machine_readable import json_text, write_junit
-    from ..report.markdown import markdown
-    from ..report.notify import tell
     from ..report.terminal import closing_line, closing_table
     from ..result import exit_code
     from ..store import Past
@@ -107,25 +103,41 @@ def conclude(
         closing_table(console, found, run.folder)
     print_changes(console, changes)
     closing_line(console, found, run.folder)
-    if reports.json_file == "-":
-        click.echo(json_text(found, run.id, run.folder), nl=False)
-    elif reports.json_file:
-        write_atomic(Path(reports.json_file), json_text(found, run.id, run.folder))
+    if reports.json_file:
+        from ..report.machine_readable import json_text
+
+        text = json_text(found, run.id, run.folder)
+        if reports.json_file == "-":
+            click.echo(text, nl=False)
+        else:
+            write_atomic(Path(reports.json_file), text)
     if reports.junit_file:
+        from ..report.machine_readable import write_junit
+
         write_junit(found, reports.junit_file)
     if reports.markdown_file:
+        from ..report.markdown import markdown
+
         write_atomic(reports.markdown_file, markdown(found, run.id, run.folder, changes))
     if reports.kcidb_file:
+        from ..report.kcidb import kcidb_text
+
         write_atomic(reports.kcidb_file, kcidb_text(found, run.id, run.row.began, changes))
     if reports.badge_file:
+        from ..report.badge import badge
+
         write_atomic(reports.badge_file, badge(found))
     if reports.html_folder:
+        from ..report.html import write_pages
+
         rows = [run.store.run(run.id)]
         (page,) = write_pages(run.store, rows, reports.html_folder, thresholds, console.print)
         console.print(f"page: {page}", markup=False, soft_wrap=True)
     with contextlib.suppress(OSError):
         _point_latest(run.folder)
     if reports.notify:
+        from ..report.notify import tell
+
         tell(reports.notify, run.id, changes)
     return exit_code(found)
 

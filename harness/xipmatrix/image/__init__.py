@@ -10,7 +10,6 @@ from ..core.evidence import NO_CONFIG, Evidence, Verdict
 from ..matrix.model import Board, Cell
 from .drift import drift
 from .elf import read_image
-from .instructions import instruction_evidence
 from .patch_sites import patch_site_evidence
 from .placement import placement
 
@@ -28,6 +27,8 @@ def static_evidence(
     `linker_scripts`: preprocessed, as built and without XIP. Raises InfrastructureError
     where vmlinux or xipImage cannot be read.
     """
+    from .instructions import instruction_evidence  # late: numpy takes as long as kept cells
+
     board, arch = cell.board_spec, cell.arch_spec
     image = read_image(vmlinux)
     return [

@@ -11,7 +11,7 @@ from ..core.evidence import SAMPLED, Evidence, Verdict
 from ..machine import protocol
 from ..machine.result import BootResult, End
 from ..matrix.model import Cell
-from . import filesystem, firmware, flash, memory, promises, userspace, workload
+from . import filesystem, firmware, flash, promises, userspace, workload
 from .in_place import in_place
 
 
@@ -69,6 +69,8 @@ def dynamic_evidence(cell: Cell, boot: BootResult, vmlinux: Path | None) -> list
     The order decides which evidence of one severity is quoted: what was measured of the
     kernel's place comes before what the kernel says of it.
     """
+    from . import memory  # late: numpy takes as long as a hundred cells that are kept
+
     board = cell.board_spec
     if boot.end is End.QEMU_FAILED:
         return [Evidence("qemu", False, boot.detail, Verdict.INFRASTRUCTURE)]
