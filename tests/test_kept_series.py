@@ -103,3 +103,16 @@ def test_what_a_series_does_is_hashed_once(
     assert kept_series.series_id(stages, kernel, kernel.commit) == "none" != expected
     monkeypatch.setattr(kept_series, "patch_hash", None)
     assert kept_series.series_id(stages, kernel, tip) == expected
+
+
+def test_a_changed_template_changes_only_what_is_made_of_it(
+    tmp_path: Path, kernel: KernelTree
+) -> None:
+    stages, folder = StageCache(tmp_path / "stages"), write(tmp_path, series())
+    shutil.copytree(folder / "toy", folder / "other")
+    before = kept_series.applied(stages, sources(folder), kernel, quiet)
+    assert {one.state for one in before.values()} == {State.APPLIES}
+    write(tmp_path, series(), copy="\tchanged\n")
+    after = kept_series.applied(stages, sources(folder), kernel, quiet)
+    assert after["toy"].tip != before["toy"].tip
+    assert after["other"].tip == before["other"].tip

@@ -122,7 +122,7 @@ jobs_option = click.option(
     type=click.IntRange(1),
     default=os.cpu_count() or 1,
     show_default="number of cores",
-    help="Compilers at a time.",
+    help="Compilers at a time, over all builds.",
 )
 
 
