@@ -19,10 +19,8 @@ needs_ccache = pytest.mark.skipif(not ccache.usable(), reason="ccache is not ins
 TUXMAKE = """
 import pathlib, sys
 words = sys.argv[1:]
-out, objects = (pathlib.Path(words[words.index(one) + 1]) for one in ("-o", "-b"))
+out = pathlib.Path(words[words.index("-o") + 1])
 out.mkdir()
-command = f"tuxmake -C {words[words.index('-C') + 1]} -b {objects} -o {out}"
-(out / "reproducer.sh").write_text(command)
 (out / "words").write_text(" ".join(words))
 (out / "build.log").write_text("../init/main.c:2:1: error: expected identifier\\n")
 sys.exit(1)
@@ -88,7 +86,7 @@ def test_the_user_s_own_settings_stay(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("installed", [True, False])
-def test_what_reproduces_a_build_and_what_failed_name_the_source(
+def test_what_failed_names_the_source_s_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: bool
 ) -> None:
     (tmp_path / "modules" / "tuxmake").mkdir(parents=True)
@@ -104,10 +102,16 @@ def test_what_reproduces_a_build_and_what_failed_name_the_source(
     tools = toolchain.Toolchain("gcc", "arm", (("ARCH", "arm"),), "gcc", "gcc 12")
     with pytest.raises(CellFailure, match=r"init/main\.c:2:1: error") as caught:
         compile.build_kernel(
-            make_cell(), source, tools, config, work, jobs=1, timeout=60, ccache=True
+            make_cell(),
+            source,
+            tools,
+            config,
+            work,
+            jobs=1,
+            timeout=60,
+            ccache=True,
+            initramfs=tmp_path / "initramfs.cpio",
         )
     assert caught.value.reason.startswith("init/" if installed else "../init/")
     assert ("-w ccache" in (work / "tuxmake" / "words").read_text()) == installed
-    reproducer = (work / "tuxmake" / "reproducer.sh").read_text()
-    assert reproducer == f"tuxmake -C {source} -b {work / 'objects'} -o {work / 'tuxmake'}"
     assert [path.name for path in source.iterdir()] == ["init"]

@@ -51,10 +51,3 @@ def place(source: Path, folder: Path) -> tuple[Path, Path]:
 def named(log: str, source: Path) -> str:
     """The log of a build, its source folder named as in one without ccache."""
     return re.sub(r"(?<![\w./])\.\.(?=/)", str(source), log)
-
-
-def plain(text: str, source: Path, folder: Path) -> str:
-    """`text`, which tells of a build in `folder`, with paths that outlast it."""
-    tree = folder / _TREE
-    text = text.replace(str(tree / _OBJECTS), str(folder / _OBJECTS))
-    return text.replace(str(tree), str(source))

@@ -84,8 +84,8 @@ def build_kernel(
     in `folder`, which is ours, and empty but for what build_modules() left; metadata.json,
     build.log and reproducer.sh are tuxmake's.
     `objects` (see :class:`place.BuildPlace`) is kept; without it, `folder` has its own for a while.
-    With `ccache`, where it is installed, compilers run under it; what reproduces the build is the
-    same without it. `env` is added to the build's environment, and not to what reproduces it.
+    With `ccache`, where it is installed, compilers run under it. `env` is added to the build's
+    environment, and not to what reproduces it.
     Raises CellFailure(build-failed) with the first relevant error,
     CellFailure(config-dropped) when `config` has no XIP kernel, and
     InfrastructureError for faults of our own (disk full, time-out).
@@ -118,8 +118,6 @@ def build_kernel(
     progress = folder / "tuxmake.log"
     env = {**FIXED, **(ccaching.settings() if cached else {}), **(env or {})}
     done = run.run(command, log=progress, timeout=timeout, death_signal="TERM", env=env)
-    if tree != source:
-        _outlast(output / "reproducer.sh", source, folder)
     log = output / "build.log"
     log = log if log.is_file() else progress
     text = log.read_text(errors="replace") if log.is_file() else ""
@@ -208,12 +206,6 @@ def _place(source: Path, folder: Path, objects: Path | None, cached: bool) -> tu
     objects = objects or folder / "objects"
     objects.mkdir(exist_ok=True)
     return source, objects
-
-
-def _outlast(script: Path, source: Path, folder: Path) -> None:
-    """Make what reproduces a build name no path that goes with it."""
-    if script.is_file():
-        script.write_text(ccaching.plain(script.read_text(), source, folder))
 
 
 def _statuses(metadata: Path) -> dict[str, str]:
