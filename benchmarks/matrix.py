@@ -28,6 +28,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from xipmatrix.build.compile import INITRAMFS
 from xipmatrix.core import run
 from xipmatrix.core.files import cache_dir, project_dir
 from xipmatrix.core.git import Repository, hermetic
@@ -155,7 +156,7 @@ class Bench:
             words = [
                 *(sys.executable, "-m", "tuxmake", "-C", paths["source"], "-a", arch, "-t", "gcc"),
                 *("-k", paths["config"], "-j", str(self.jobs), "-z", "none", "-o", str(output)),
-                "xipkernel",
+                *(f"CONFIG_INITRAMFS_SOURCE={paths['build']}/{INITRAMFS}", "xipkernel"),
             ]
             lines += [f"rm -rf {output}; mkdir -p {output.parent}", run.command_line(words)]
             lines.append(f"test -e {output}/xipImage")
