@@ -124,7 +124,7 @@ def test_links_lead_from_the_index_to_a_cell_and_back(visit: Open) -> None:
     heading = page.get_by_role("heading", name=SMP, exact=True)
     assert page_name(run_row(9).id) in page.url
     heading.wait_for()
-    assert page.evaluate(
+    page.wait_for_function(
         "scrollY > 0 && document.querySelector(':target').getBoundingClientRect().top >= 0"
     )
     page.get_by_role("link", name="All runs").click()

@@ -100,6 +100,9 @@ def test_a_table_of_patch_sites(kernel: Kernel) -> None:
         "riscv": (("__alt_start", "__alt_end"), "RISCV_ALTERNATIVE", 16, "alternative"),
     }[kernel.cell.arch]
     named = kernel.image.named
+    for name in bounds:
+        if name in named:  # of a table of its own, which is empty
+            kernel.rename(name, name.replace("alt", "old"))
     start, stop, site = (named[n].value for n in ("__start___param", "__stop___param", "schedule"))
     for at in range(start, stop - size + 1, size):
         kernel.poke(at, struct.pack("<i", site - at).ljust(size, b"\0"))

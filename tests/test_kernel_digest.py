@@ -44,7 +44,7 @@ def test_a_small_kernel_s_oops_gets_names(
     """It has neither kallsyms nor debug information: names come from vmlinux."""
     suite = load_suite()
     (mutant,) = [one for one in suite.mutants if one.name == "panic-before-init"]
-    place = bench(arch, request, tmp_path)
+    place = bench(mutant, arch, request, tmp_path)
     outcome = try_mutant(suite, mutant, arch, place, tmp_path)
     kernel_arch, prefix = place.cell.arch_spec.kernel_arch, place.toolchain.prefix
     origin = Origin(place.source, kernel_arch, tmp_path / "vmlinux", prefix)

@@ -211,9 +211,10 @@ def test_a_new_kernel_is_surveyed(
     assert rows["generic   2"][-1] == "applies"  # wherever it is
     assert rows["generic   8"] == ["anchor", "moved"]
     assert rows["arm       3"] == ["anchor", "moved"]
-    assert rows["riscv     6"] == ["anchor", "moved"]
+    assert rows["riscv     8"] == ["anchor", "moved"]
     fates = [line.rsplit(None, 1)[1] for line in done.stdout.split("\n\n")[0].splitlines()[1:]]
-    assert fates.count("moved") == 3 and fates.count("there") == 1
+    # Beside the first of generic, that of riscv which takes a native implementation out.
+    assert fates.count("moved") == 3 and fates.count("there") == 2
     assert set(fates) == {"moved", "there", "applies"}
     doubled, deleted, renamed = done.stdout.split("\n\n")[1:]
     assert "kernel/Makefile: anchor matches 2 times, not once" in doubled

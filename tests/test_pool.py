@@ -86,6 +86,7 @@ def test_ctrl_c_ends_the_children_of_all_cells() -> None:
     # In a process of its own: after a Ctrl-C nothing is started any more.
     code = """
 import os, signal, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what a shell put behind it
 from xipmatrix.core import run
 from xipmatrix.core.files import project_dir
 from xipmatrix.matrix.load import Wanted, load_matrix
