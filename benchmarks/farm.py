@@ -30,7 +30,7 @@ from xipmatrix.farm.link import Link
 from xipmatrix.farm.policy import Waiting, Worker
 
 sys.path.insert(0, str(project_dir() / "tests"))
-from farm_support import farm
+from farm_support import farm, workers_of
 
 NEEDS = ("arm-gcc", "qemu-system-arm")
 BUDGET = 3.0
@@ -65,7 +65,7 @@ def transport(megabytes: int, rounds: int) -> None:
         (folder / "farm").mkdir()
         file = folder / "file"
         with farm(folder / "farm", ["a"]) as found, Client(found.address) as client:
-            (address,) = client.scheduler_info(n_workers=-1)["workers"]
+            (address,) = workers_of(client)
             link = Link(client, address)
             for _ in range(rounds):
                 file.write_bytes(os.urandom(megabytes * 1_000_000))

@@ -29,10 +29,10 @@ from xipmatrix.result import CellResult, Stage
 from xipmatrix.series.engine import Applied, State
 from xipmatrix.store import Store
 
-# Dask's own limits are for clouds; 12 s is the least it takes (ten probes of a second).
+# Dask's own limits are 30 s; less than 12 s it does not take, and a busy machine needs some.
 QUICK = {
-    "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "12s",
-    "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "6s",
+    "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "20s",
+    "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "10s",
 }
 
 
@@ -131,9 +131,10 @@ class Processes:
     def kill(self, name: str) -> None:
         """kill -9, with all that it started."""
         process = self.live.pop(name)
-        with contextlib.suppress(ProcessLookupError):
+        # Of one that has ended, and was waited for, the number may be another's by now.
+        if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+            process.wait()
 
     def end(self) -> None:
         for name in list(self.live):
@@ -222,12 +223,18 @@ def namespaces(count: int) -> Iterator[list[Namespace]]:
             ip("netns", "del", name)
 
 
+def workers_of(client: Any) -> dict[str, Any]:
+    """All workers by their addresses; Client.scheduler_info() may be without."""
+    found: dict[str, Any] = client.sync(client.scheduler.identity, n_workers=-1)["workers"]
+    return found
+
+
 def worker_pid(address: str, name: str) -> int:
     """The process of a worker, which its nanny has started."""
     from distributed import Client
 
     with Client(address, set_as_default=False, timeout=10) as client:
-        there = client.scheduler_info(n_workers=-1)["workers"]
+        there = workers_of(client)
         (at,) = [one for one, known in there.items() if known["name"] == name]
         return int(client.run(os.getpid, workers=[at])[at])
 

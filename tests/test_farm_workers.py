@@ -31,6 +31,7 @@ from farm_support import (
     tiny,
     until,
     worker_pid,
+    workers_of,
 )
 from xipmatrix.core.errors import InfrastructureError
 from xipmatrix.core.evidence import Verdict
@@ -159,7 +160,7 @@ def test_a_cut_link_costs_one_try_and_a_mended_one_gives_the_worker_back(
             (result,) = run.wait()
         assert result.verdict is None, result.reason
         assert result.versions["worker"] == "near"
-        assert [one["worker"] for one in events(run, "lost")] == ["far"]
+        assert [one["worker"] for one in events(run, "lost")] == ["far"], events(run, "lost")
         assert next(one["host"] for one in events(run, "joined")) == "far-away"
         far.mend()
         until(lambda: found.log("far").count("far: works for") == 2, "far comes back")
@@ -257,7 +258,7 @@ def test_what_a_worker_finished_is_fetched_after_a_scheduler_died(
         run = begin(loaded, tmp_path, found, cells[:1], kernel)
         (result,) = run.wait()
         assert result.verdict is None
-        assert len(events(run, "begun")) == 2
+        assert len(events(run, "begun")) == 2, (events(run, "lost"), run.told.text())
         # The second time it was not done again, only given.
         assert sum(line[:2] == (ARM, "source") for line in run.told.lines) == 1
 
@@ -373,7 +374,7 @@ def test_content_that_a_worker_changed_is_refused(place: Path, tmp_path: Path) -
     from xipmatrix.farm import session
 
     with farm(place, ["a"]) as found, Client(found.address, set_as_default=False) as client:
-        (address,) = client.scheduler_info(n_workers=-1)["workers"]
+        (address,) = workers_of(client)
         link = Link(client, address)
         pack = tmp_path / "pack"
         pack.write_bytes(os.urandom(100))

@@ -69,6 +69,16 @@ def quietly(function: Callable[..., Any], *words: Any) -> None:
         logging.getLogger(__name__).debug("%s: %s", function, error)
 
 
+def _identity(client: Client) -> dict[str, Any]:
+    """What the scheduler says of itself and all its workers.
+
+    Asked for here: what Client.scheduler_info() returns is a cache that Dask's own clock
+    overwrites meanwhile, without workers. Raises OSError, AttributeError.
+    """
+    found: dict[str, Any] = client.sync(client.scheduler.identity, n_workers=-1)
+    return found
+
+
 @dataclass
 class Member:
     """A worker's process at one address: after a restart it is another one."""
@@ -108,6 +118,7 @@ class Roster:
         self._pinned: dict[str, str] = {}
         self._told: set[tuple[str, str]] = set()
         self._client: Client | None = None
+        self._scheduler = ""
 
     # --- the scheduler ------------------------------------------------------------------
 
@@ -120,8 +131,9 @@ class Roster:
             try:
                 client = Client(self.address, timeout=5, set_as_default=False)
                 client.subscribe_topic(self.order.topic, self.hear)
+                self._scheduler = _identity(client)["id"]
                 self._client = client
-            except (OSError, TimeoutError, ValueError) as error:
+            except (OSError, TimeoutError, ValueError, AttributeError) as error:
                 if time.monotonic() > deadline:
                     raise InfrastructureError(
                         f"no Dask scheduler answers within {seconds:.0f} s: {error}",
@@ -147,9 +159,12 @@ class Roster:
         try:
             if self._client.status != "running":
                 raise LinkLost(f"the connection is {self._client.status}")
-            there = self._client.scheduler_info(n_workers=-1)["workers"]
+            info = _identity(self._client)
+            if info["id"] != self._scheduler:  # Dask connects again by itself
+                raise LinkLost("it was started again")
         except (OSError, TimeoutError, XipmatrixError, AttributeError) as error:
             raise LinkLost(str(error)) from error
+        there = info["workers"]
         left = [self.members.pop(address) for address in set(self.members) - set(there)]
         self._looking &= set(there)
         for address, known in there.items():
