@@ -61,7 +61,8 @@ def test_what_comes_wrong_is_refused_and_not_kept(folder: Path, tmp_path: Path) 
     with pytest.raises(Corrupt, match=r"bytes 4194304 to 8388608 .* are missing"):
         for offset, data in (parts[0], parts[2]):
             blobs.write(entry.sha256, offset, data, entry.size)
-    parts[1] = parts[1][0], b"x" + parts[1][1][1:]
+    offset, data = parts[1]
+    parts[1] = offset, bytes([data[0] ^ 1]) + data[1:]
     with pytest.raises(Corrupt, match="came with the SHA-256"):
         for offset, data in parts:
             blobs.write(entry.sha256, offset, data, entry.size)
