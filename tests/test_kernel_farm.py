@@ -169,18 +169,29 @@ def test_everything_lies_as_if_it_was_made_here(night: Night, own_cache: dict[st
 
 @pytest.mark.parametrize("cell_id", [ARM, "7.3/riscv/virt/defconfig/gcc"])
 def test_a_configuration_names_no_place(
-    cell_id: str, pipeline: Pipeline, own_cache: dict[str, str]
+    cell_id: str, pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """riscv's defconfig puts it into the image (IKCONFIG)."""
+    """Nor what else a machine has: riscv's defconfig puts it into the image (IKCONFIG)."""
     (cell,) = pipeline.loaded.select(Wanted(cells=(cell_id,)))
     options = replace(pipeline.options, until=Stage.CONFIG)
-    places = [pipeline.cache, Path(own_cache["XIPMATRIX_CACHE"])]
+    for name in ("kernels", "sources"):
+        (tmp_path / name).symlink_to(pipeline.cache / name)
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "pahole").write_text("#!/bin/sh\necho v1.99\n")
+    (tools / "pahole").chmod(0o755)
+    path = os.environ["PATH"]
     texts = []
-    for cache in places:
-        one = replace(pipeline, cache=cache, options=options)
-        result = one.run_cell(cell)
+    # Here, and on a machine with a pahole, whose user has no rustup.
+    for cache, home, programs in (
+        (pipeline.cache, os.environ["HOME"], path),
+        (tmp_path, str(tmp_path), f"{tools}:{path}"),
+    ):
+        monkeypatch.setenv("HOME", home)
+        monkeypatch.setenv("PATH", programs)
+        result = replace(pipeline, cache=cache, options=options).run_cell(cell)
         assert result.verdict is None, result.reason
         assert Path(result.paths["config"]).is_relative_to(cache)
         texts.append(Path(result.paths["config"]).read_text())
     assert texts[0] == texts[1]
-    assert not [place for place in places if str(place) in texts[0]]
+    assert str(pipeline.cache) not in texts[0]

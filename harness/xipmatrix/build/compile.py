@@ -25,7 +25,7 @@ from . import ccache as ccaching
 from .errors import first_error
 from .kconfig import parse_config
 from .linker_script import keep_linker_scripts, linker_scripts
-from .toolchain import Toolchain
+from .toolchain import ABSENT, Toolchain
 
 # The same image wherever and whenever it is built (Documentation/kbuild/reproducible-builds.rst).
 FIXED = {
@@ -109,6 +109,7 @@ def build_kernel(
         *(("-w", "ccache") if cached else ()),
         *(word for key, value in FIXED.items() for word in ("-e", f"{key}={value}")),
         f"CONFIG_INITRAMFS_SOURCE={initramfs}",
+        *(f"{key}={value}" for key, value in ABSENT.items()),
         # tuxmake's own target for XIP makes the default one first: every module, every device tree.
         *("-M", target),
     ]

@@ -10,6 +10,10 @@ from ..core import run
 from ..core.errors import InfrastructureError, UsageError
 from ..matrix.model import Cell
 
+# Kconfig asks the machine for these and writes their versions into .config, and with IKCONFIG
+# they are in the image; no kernel of ours is made by them.
+ABSENT = {"PAHOLE": "false", "RUSTC": "false"}
+
 
 @dataclass(frozen=True)
 class Toolchain:
@@ -56,7 +60,7 @@ def find(arch_name: str, name: str, packages: str) -> Toolchain:
         toolchain = TuxmakeToolchain(name)
     except (UnsupportedArchitecture, UnsupportedToolchain) as error:
         raise UsageError(f"tuxmake does not know '{error}'", where="matrix.yaml") from error
-    variables = {**arch.makevars, **toolchain.expand_makevars(arch)}
+    variables = {**arch.makevars, **toolchain.expand_makevars(arch), **ABSENT}
     compiler = toolchain.compiler(arch)
     if run.find_tool(compiler) is None:
         raise InfrastructureError(
