@@ -29,11 +29,20 @@ DATA = Mapping(RO_AFTER_INIT + 0x1000, 0x40011000, 0x1000, writable=True, execut
 GOOD = (CODE, CONSTANTS, SEALED, DATA)
 
 
-def seen(folder: Path, *mappings: Mapping, symbols: dict[str, int] = SYMBOLS) -> list[Evidence]:
+def seen(
+    folder: Path,
+    *mappings: Mapping,
+    symbols: dict[str, int] = SYMBOLS,
+    strict_modules: bool = False,
+) -> list[Evidence]:
     vmlinux = make_vmlinux(folder, symbols=symbols).path
     cell = memory_cell()
     return protection(
-        cell, "userspace", Kernel.read(vmlinux, cell.arch_spec), View("a test", mappings)
+        cell,
+        "userspace",
+        Kernel.read(vmlinux, cell.arch_spec),
+        View("a test", mappings),
+        strict_modules=strict_modules,
     )
 
 
@@ -82,3 +91,39 @@ def test_user_programs_are_not_the_kernels(tmp_path: Path) -> None:
 def test_a_kernel_that_promises_nothing(tmp_path: Path) -> None:
     symbols = {name: at for name, at in SYMBOLS.items() if name != "mark_rodata_ro"}
     assert seen(tmp_path, *GOOD, symbols=symbols) == []
+
+
+MODULES = SYMBOLS | {"load_module": 0xBF010008, "_end": DATA.virtual + 0x1000}
+MODULE = Mapping(0xBF800000, 0x40080000, 0x1000, writable=True, executable=True)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_modules_are_protected_by_an_option_of_their_own(tmp_path: Path, strict: bool) -> None:
+    (found,) = seen(tmp_path, *GOOD, MODULE, symbols=MODULES, strict_modules=strict)
+    assert found.holds != strict
+
+
+def test_memory_of_a_kernel_without_modules_is_its_own(tmp_path: Path) -> None:
+    (found,) = seen(tmp_path, *GOOD, MODULE)
+    assert not found.holds
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        # The linear mapping of the kernel's data, flash, and what ends where the data begins.
+        Mapping(0xD0011000, 0x40011000, 0x1000, True, True),
+        Mapping(0xD8000000, 0x1000, 0x1000, True, True),
+        Mapping(0xC0000000, 0x40000000, 0x10000, True, True),
+    ],
+)
+def test_the_image_is_protected_without_strict_modules(tmp_path: Path, wrong: Mapping) -> None:
+    (found,) = seen(tmp_path, *GOOD, wrong, symbols=MODULES)
+    assert not found.holds
+    assert "writable and executable" in found.summary
+
+
+def test_where_the_image_ends_is_not_guessed(tmp_path: Path) -> None:
+    symbols = {name: at for name, at in MODULES.items() if name != "_end"}
+    (found,) = seen(tmp_path, *GOOD, MODULE, symbols=symbols)
+    assert not found.holds

@@ -40,7 +40,7 @@ def evidence(
     dump.write_bytes(made.good_ram() if ram is None else ram)
     seen = boot_result(folder / "console", moments=(Moment("userspace", dump, tables),))
     cell = memory_cell(board, TABLES if arch is None else arch)
-    found = memory.evidence(cell, seen, made.path, Userspace(started=True))
+    found = memory.evidence(cell, seen, made.path, Userspace(started=True), strict_modules=True)
     return {one.name: one for one in found}
 
 
@@ -175,10 +175,14 @@ def test_an_architecture_without_a_view(made: Made, tmp_path: Path) -> None:
 
 def test_a_moment_that_never_came(made: Made, tmp_path: Path) -> None:
     cell, seen = memory_cell(), boot_result(tmp_path / "console")
-    assert memory.evidence(cell, seen, made.path, Userspace()) == []
-    assert memory.evidence(cell, seen, made.path, Userspace(started=True)) == []
+    assert memory.evidence(cell, seen, made.path, Userspace(), strict_modules=True) == []
+    assert (
+        memory.evidence(cell, seen, made.path, Userspace(started=True), strict_modules=True) == []
+    )
     said = Userspace(started=True, done=True, held=["userspace"])
-    missed = {one.name: one for one in memory.evidence(cell, seen, made.path, said)}
+    missed = {
+        one.name: one for one in memory.evidence(cell, seen, made.path, said, strict_modules=True)
+    }
     assert not any(one.holds for one in missed.values())
     # It stood still and nobody looked; or it is not our init that is done.
     assert missed["ram-scan-userspace"].breaks is Verdict.INFRASTRUCTURE
@@ -188,14 +192,18 @@ def test_a_moment_that_never_came(made: Made, tmp_path: Path) -> None:
 @pytest.mark.parametrize("dump", [None, Path("/nowhere/ram.bin")])
 def test_a_dump_that_is_missing(dump: Path | None, made: Made, tmp_path: Path) -> None:
     seen = boot_result(tmp_path / "console", moments=(Moment("userspace", dump),))
-    (one,) = memory.evidence(memory_cell(), seen, made.path, Userspace(started=True))
+    (one,) = memory.evidence(
+        memory_cell(), seen, made.path, Userspace(started=True), strict_modules=True
+    )
     assert (one.holds, one.breaks) == (False, Verdict.INFRASTRUCTURE)
 
 
 def test_a_vmlinux_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "vmlinux").write_text("no ELF file")
     seen = boot_result(tmp_path / "console", moments=(Moment("userspace", None),))
-    (one,) = memory.evidence(memory_cell(), seen, tmp_path / "vmlinux", Userspace())
+    (one,) = memory.evidence(
+        memory_cell(), seen, tmp_path / "vmlinux", Userspace(), strict_modules=True
+    )
     assert (one.holds, one.breaks) == (False, Verdict.INFRASTRUCTURE)
 
 

@@ -40,7 +40,11 @@ def judge(
     verdict that any failed evidence leads to is the cell's; its reason is that
     evidence's summary.
     """
-    evidence = (*static, *dynamic_evidence(cell, boot, vmlinux))
+    strict_modules = any(
+        one.name == "config" and one.figures.get("STRICT_MODULE_RWX") == "y" for one in static
+    )
+    seen = dynamic_evidence(cell, boot, vmlinux, strict_modules=strict_modules)
+    evidence = (*static, *seen)
     return decide(evidence)
 
 
@@ -63,7 +67,9 @@ def decide(evidence: Sequence[Evidence]) -> Judgement:
     return Judgement(worst.breaks, f"{worst.name}: {worst.summary}", tuple(evidence))
 
 
-def dynamic_evidence(cell: Cell, boot: BootResult, vmlinux: Path | None) -> list[Evidence]:
+def dynamic_evidence(
+    cell: Cell, boot: BootResult, vmlinux: Path | None, *, strict_modules: bool
+) -> list[Evidence]:
     """What one boot says, as named evidence, in the order of the boot.
 
     The order decides which evidence of one severity is quoted: what was measured of the
@@ -83,7 +89,7 @@ def dynamic_evidence(cell: Cell, boot: BootResult, vmlinux: Path | None) -> list
         *workload.evidence(cell, vmlinux, said, executed),
         *filesystem.evidence(cell, boot, vmlinux, said, executed),
         executed,
-        *memory.evidence(cell, boot, vmlinux, said),
+        *memory.evidence(cell, boot, vmlinux, said, strict_modules=strict_modules),
         userspace.iomem(board, said),
         *flash.evidence(cell, boot),
     ]

@@ -22,13 +22,18 @@ _NAMED = 3
 
 
 def evidence(
-    cell: Cell, boot: BootResult, vmlinux: Path | None, said: protocol.Userspace
+    cell: Cell,
+    boot: BootResult,
+    vmlinux: Path | None,
+    said: protocol.Userspace,
+    *,
+    strict_modules: bool,
 ) -> list[Evidence]:
     """Both kinds, for each moment the boot came to.
 
     A boot that ended before a moment has none of it: other evidence says so. One that
     stood still there without leaving what it must is our fault. Without `vmlinux` there is
-    nothing to look for.
+    nothing to look for. `strict_modules`: the kernel is known to have STRICT_MODULE_RWX.
     """
     if vmlinux is None:
         return []
@@ -52,7 +57,7 @@ def evidence(
             continue
         found.append(ram_scan(cell, moment, kernel))
         if cell.arch_spec.page_tables is not None:
-            found.extend(mappings(cell, moment, kernel))
+            found.extend(mappings(cell, moment, kernel, strict_modules=strict_modules))
     return found
 
 
@@ -148,7 +153,7 @@ def _is_io(mapping: Mapping, board: Board, text: int) -> bool:
     return whole and not own and mapping.writable and not mapping.executable
 
 
-def mappings(cell: Cell, moment: Moment, kernel: Kernel) -> list[Evidence]:
+def mappings(cell: Cell, moment: Moment, kernel: Kernel, *, strict_modules: bool) -> list[Evidence]:
     """What the page tables say of where the kernel is, and of how it is protected."""
     board, tables = cell.board_spec, cell.arch_spec.page_tables
     assert tables is not None
@@ -157,7 +162,8 @@ def mappings(cell: Cell, moment: Moment, kernel: Kernel) -> list[Evidence]:
     except InfrastructureError as error:
         return [_fault(f"page-tables-{moment.name}", str(error))]
     place = page_tables(cell, moment, kernel, seen)
-    return [place, *protection(cell, moment.name, kernel, seen)]
+    rights = protection(cell, moment.name, kernel, seen, strict_modules=strict_modules)
+    return [place, *rights]
 
 
 def page_tables(cell: Cell, moment: Moment, kernel: Kernel, seen: View) -> Evidence:
