@@ -47,7 +47,7 @@ def simulated(count: int, chance: random.Random) -> tuple[list[Task], dict[str, 
     for number in range(count):
         seconds = chance.choices((150.0, 300.0, 2700.0), (80, 15, 5))[0]
         tasks.append(
-            Task(f"{number}", seconds * chance.uniform(0.7, 1.4), f"kernel {number % KERNELS}")
+            Task(f"{number}", seconds * chance.uniform(0.7, 1.4), (f"kernel {number % KERNELS}",))
         )
     return tasks, {task.name: task.seconds * chance.lognormvariate(0, SIGMA) for task in tasks}
 
@@ -63,8 +63,8 @@ def makespan(take: Take, takes: dict[str, float], workers: int) -> float:
         task = take(worker)
         if task is None:
             continue
-        worker.holds.add(task.wants)
-        now += takes[task.name] + (0 if task.wants in had else FETCH)
+        worker.holds.update(task.wants)
+        now += takes[task.name] + FETCH * len(set(task.wants) - had)
         end = max(end, now)
         heappush(free, (now, number, worker))
     return end
@@ -99,7 +99,7 @@ def weigh(path: Path, out: multiprocessing.SimpleQueue[tuple[int, float, float]]
     """In a process of its own: cells, its largest resident memory in MB, seconds."""
     began = time.perf_counter()
     cells = load_matrix(path, ROOT / "templates").select(Wanted(profile="all"))
-    queue = Queue([Task(cell.id, estimate(cell), cell.kernel) for cell in cells], 64)
+    queue = Queue([Task(cell.id, estimate(cell), (cell.kernel,)) for cell in cells], 64)
     worker = Worker()
     while queue.take(worker) is not None:
         pass

@@ -98,7 +98,7 @@ def work(cell):
     with run.start(["sleep", "600"]) as child:
         if both.wait() == 0:
             os.kill(os.getpid(), signal.SIGINT)
-        print("ended by", -child.wait(), flush=True)
+        print(f"ended by {-child.wait()}\\n", end="", flush=True)
     raise KeyboardInterrupt
 try:
     run_cells(cells, work, print, workers=2, fail_fast=False, measured={})

@@ -21,13 +21,13 @@ from ..core.files import remove
 from ..matrix.model import Cell
 from ..pipeline import Pipeline, Prepared
 from ..result import WORKING, CellResult, Stage
+from ..schedule import policy as schedule
 from ..schedule.costs import costs
 from . import facts as machine
 from . import policy
 from .arrival import arrive
 from .content import Blobs
 from .link import LinkLost
-from .policy import Waiting
 from .record import Record
 from .roster import Desk, Member, Roster, quietly
 from .session import Order, SentKernel, contents_of
@@ -51,10 +51,11 @@ class Patience:
 
 @dataclass
 class _Task:
-    """A cell on its way. `tries` are faults of ours so far, for people."""
+    """A cell on its way, and what `task` it is for the policy: that wants the commit of its series
+    and that of its kernel. `tries` are faults of ours so far, for people."""
 
     cell: Cell
-    waiting: Waiting
+    task: schedule.Task
     tries: list[str] = field(default_factory=list)
     address: str = ""
     future: Future | None = None
@@ -77,6 +78,7 @@ class Farm:
     def __post_init__(self) -> None:
         self._run = f"{self.pipeline.run.id}-{secrets.token_hex(4)}"
         self._tasks: dict[str, _Task] = {}
+        self._queue = schedule.Queue()
         self._found: dict[str, CellResult] = {}
         self._kernels: dict[str, tuple[SentKernel, Trees]] = {}
         self._unfit_since: dict[str, float] = {}
@@ -157,11 +159,17 @@ class Farm:
                 continue
             if cell.kernel not in self._kernels:
                 self._kernels[cell.kernel] = self._to_send(prepared)
-            commits = prepared.kernel.commit, prepared.tip(cell.series)
-            waiting = Waiting(cell.id, seconds[cell.id], policy.needs(cell), commits)
-            self._tasks[cell.id] = _Task(cell, waiting)
+            task = schedule.Task(
+                cell.id,
+                seconds[cell.id],
+                wants=(prepared.tip(cell.series), prepared.kernel.commit),
+                memory=policy.MEMORY,
+                needs=frozenset(policy.needs(cell)),
+            )
+            self._tasks[cell.id] = _Task(cell, task)
+            self._queue.put(task)
         tasks = self._tasks.values()
-        self._roster.commits = sorted({one for task in tasks for one in task.waiting.commits})
+        self._roster.commits = sorted({one for task in tasks for one in task.task.wants})
 
     def _prepared(self, cell: Cell) -> Prepared | None:
         """The cell's kernel; None where the cell ends before it needs another machine."""
@@ -218,17 +226,16 @@ class Farm:
     # --- cells --------------------------------------------------------------------------
 
     def _hand_out(self) -> None:
-        tasks = [task for task in self._tasks.values() if not task.address]
         ready = self._roster.ready()
-        while True:
-            chosen = policy.choose([t.waiting for t in tasks], [one.worker for one in ready])
-            if chosen is None:
-                break
-            member = next(one for one in ready if one.worker is chosen.worker)
-            self._begin(tasks.pop(chosen.index), member)
+        workers = [one.worker for one in ready if one.worker.trusted]
+        self._queue.workers = max(1, sum(one.slots for one in workers))
+        while chosen := schedule.choose(self._queue, workers):
+            task, worker = chosen
+            member = next(one for one in ready if one.worker is worker)
+            self._begin(self._tasks[task.name], member)
 
     def _begin(self, task: _Task, member: Member) -> None:
-        self._roster.pin(member, task.waiting.needs)
+        self._roster.pin(member, task.task.needs)
         task.address, task.future, task.silent_since = member.link.address, None, 0.0
         task.began += 1
         member.worker.busy += 1
@@ -240,7 +247,7 @@ class Farm:
         """In a thread: send what the worker lacks, then the cell."""
         name = task.cell.kernel
         kernel, trees = self._kernels[name]
-        base, _ = task.waiting.commits
+        _, base = task.task.wants
 
         def say(text: str) -> None:
             self.pipeline.tell(f"worker {member.worker.name}", WORKING, text)
@@ -248,9 +255,8 @@ class Farm:
         try:
             with member.transfer:
                 if name not in member.kernels:
-                    if base not in member.worker.holds:
+                    if not member.link.held([base]):
                         member.link.send(trees.pack_of_base(self.pipeline.cache), say)
-                        member.worker.holds.add(base)
                     series = trees.pack_of_series(self.pipeline.cache)
                     if series is not None and not set(series.commits) <= set(
                         member.link.held(list(series.commits))
@@ -260,7 +266,7 @@ class Farm:
                     member.link.take(self._run, kernel)
                     member.kernels.add(name)
             key = f"xip-{self._run}-{task.cell.id}-{number}"
-            resources = {**dict.fromkeys(task.waiting.needs, 1.0), "memory": policy.MEMORY}
+            resources = {**dict.fromkeys(task.task.needs, 1.0), "memory": policy.MEMORY}
             future = member.link.submit(self._run, task.cell.id, key, resources)
         except XipmatrixError as error:
             self._desk.post(self._failed, task, member, number, error)
@@ -380,8 +386,8 @@ class Farm:
                 self._give_up(task, f"{len(task.tries)} tries: " + "; ".join(task.tries), "")
                 return
         if avoid:
-            keep = task.waiting.avoid | {member.worker.name}
-            task.waiting = replace(task.waiting, avoid=keep)
+            task.task = replace(task.task, avoid=task.task.avoid | {member.worker.name})
+        self._queue.put(task.task)
         self.pipeline.tell(task.cell.id, "waiting", f"again, {reason}")
 
     def _nobody_left(self) -> None:
@@ -389,14 +395,11 @@ class Farm:
         now = time.monotonic()
         workers = [one.worker for one in self._roster.ready()]
         waiting = [task for task in self._tasks.values() if not task.address]
-        fit = {
-            needs: {one.name for one in workers if not one.lacks(needs)}
-            for needs in {task.waiting.needs for task in waiting}
-        }
+        kinds = {task.task.kind for task in waiting}
+        fit = {kind: any(one.fits(kind) for one in workers) for kind in kinds}
         for task in waiting:
             cell = task.cell.id
-            fits = bool(fit[task.waiting.needs] - task.waiting.avoid)
-            if fits or not self._roster.settled:
+            if fit[task.task.kind] or not self._roster.settled:
                 self._unfit_since.pop(cell, None)
             elif now - self._unfit_since.setdefault(cell, now) >= self.patience.workers:
                 self._give_up(
@@ -406,14 +409,14 @@ class Farm:
     def _why_nobody(self, task: _Task) -> str:
         reasons = []
         for member in self._roster.members.values():
-            lacks = member.worker.lacks(task.waiting.needs)
+            lacks = member.worker.lacks(task.task.needs)
             if member.facts is not None:
                 lacks += [
                     member.facts.missing[tag]
-                    for tag in task.waiting.needs
+                    for tag in sorted(task.task.needs)
                     if tag in member.facts.missing
                 ]
-            if member.worker.name in task.waiting.avoid:
+            if member.worker.name in task.task.avoid:
                 lacks.insert(0, "failed it before")
             reasons.append(
                 f"{member.worker.name}: {', '.join(dict.fromkeys(lacks)) or 'not ready'}"
@@ -423,6 +426,7 @@ class Farm:
 
     def _give_up(self, task: _Task, reason: str, hint: str) -> None:
         del self._tasks[task.cell.id]
+        self._queue.drop(task.cell.id)
         result = CellResult.of(task.cell, self.pipeline.options.arguments)
         with self.pipeline.concluding(task.cell, result):
             raise InfrastructureError(reason, hint=hint)

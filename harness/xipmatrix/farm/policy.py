@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Who gets which cell, and who gets none: pure decisions over what is known of workers.
+"""What a cell needs of a machine, and which worker is not to be trusted: pure decisions over
+what is known of workers.
 
-Dask moves the work and watches the workers. Which worker fits, which one is not to be
-trusted, and what goes first is decided here.
+Dask moves the work and watches the workers; who gets what is schedule.policy's.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..matrix.model import Cell
+from ..schedule import policy as schedule
 from .facts import Facts, Needed
 
 # What a cell's link and its boot's dumps take at most, in bytes (core.host asks the same).
@@ -24,11 +25,6 @@ CLOCK = 30.0
 TRIES = 3
 # Faults of ours in a row, or deaths in a run, after which a worker gets nothing any more.
 STRIKES = 2
-# Cells that cost at least this share of the longest that waits may go before it, to where
-# their kernel is.
-_AS_LONG = 0.8
-# How many of these are looked at: with 100,000 alike, the next thousand are no better.
-_WINDOW = 256
 EVERYTHING = "*"
 
 
@@ -41,21 +37,10 @@ class Fault:
 
 
 @dataclass
-class Worker:
-    """What the submitter knows of a worker; `slots` and `busy` are cells at a time.
+class Worker(schedule.Worker):
+    """What the submitter knows of a worker on another machine: `holds` are commits, `tags` its
+    tools."""
 
-    `holds` are commits that it has, `built` cells that its ccache knows, `finished` cells of
-    this run whose results lie on its disk.
-    """
-
-    name: str
-    slots: int
-    tags: Collection[str] = ()
-    memory: int = 0
-    busy: int = 0
-    holds: set[str] = field(default_factory=set)
-    built: set[str] = field(default_factory=set)
-    finished: set[str] = field(default_factory=set)
     faults: list[Fault] = field(default_factory=list)
 
     @property
@@ -68,9 +53,14 @@ class Worker:
         reasons = [one.reason for one in self.faults if one.tag in (EVERYTHING, *needs)]
         named = {one.tag for one in self.faults}
         reasons += [f"no {tag}" for tag in sorted(set(needs) - set(self.tags) - named)]
-        if self.memory < MEMORY:
+        if self.memory is not None and self.memory < MEMORY:
             reasons.append(f"{self.memory >> 20} MiB of memory, needed are {MEMORY >> 20}")
         return reasons
+
+    def fits(self, kind: schedule.Kind) -> bool:
+        """As of any worker, unless it is not to be trusted with such a cell."""
+        distrusted = {EVERYTHING, *kind.needs} & {one.tag for one in self.faults}
+        return not distrusted and super().fits(kind)
 
 
 def toolchain_tag(tuxmake_arch: str, toolchain: str) -> str:
@@ -78,7 +68,7 @@ def toolchain_tag(tuxmake_arch: str, toolchain: str) -> str:
     return f"{tuxmake_arch}-{toolchain}"
 
 
-def needs(cell: Cell) -> tuple[str, ...]:
+def needs(cell: Cell) -> tuple[str, str]:
     """The tags that a worker must have to take `cell` from its configuration to its verdict."""
     arch = cell.board_spec.tuxmake_arch or cell.arch_spec.tuxmake_arch
     return toolchain_tag(arch, cell.toolchain), cell.board_spec.qemu.binary
@@ -95,63 +85,6 @@ def needed(cells: Iterable[Cell]) -> Needed:
         compilers[tag, arch, cell.toolchain, packages] = None
         qemu[binary] = None
     return Needed(tuple(compilers), tuple(qemu))
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """A cell, by its number among those that wait, and the worker for it."""
-
-    index: int
-    worker: Worker
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """A cell that waits. `commits` are its kernel's and its series'; `avoid` are workers that
-    have failed it."""
-
-    cell: str
-    seconds: float
-    needs: tuple[str, ...]
-    commits: tuple[str, str]
-    avoid: frozenset[str] = frozenset()
-
-
-def choose(waiting: Sequence[Waiting], workers: Iterable[Worker]) -> Chosen | None:
-    """The next cell to begin and where: the longest first, near to what it needs.
-
-    Among cells that cost about as much as the longest and free workers, a result that is
-    finished is taken first. Then the idlest worker comes, since one compiles a cell at a
-    time; of these the pair that has most in common: the tree with its series, a ccache that
-    knows the cell, the kernel. None where no free worker fits a cell that waits.
-    """
-    free = [one for one in workers if one.trusted and one.busy < one.slots]
-    if not free:
-        return None
-    best: tuple[tuple[bool, float, int, int], Chosen] | None = None
-    longest: float | None = None
-    fit = {needs: [w for w in free if not w.lacks(needs)] for needs in {w.needs for w in waiting}}
-    order = sorted(range(len(waiting)), key=lambda at: -waiting[at].seconds)
-    found = 0
-    for rank, at in enumerate(order):
-        one = waiting[at]
-        if found == _WINDOW or (longest is not None and one.seconds < _AS_LONG * longest):
-            break
-        fitting = [worker for worker in fit[one.needs] if worker.name not in one.avoid]
-        found += bool(fitting)
-        for worker in fitting:
-            longest = one.seconds if longest is None else longest
-            finished = one.cell in worker.finished
-            worth = (finished, -worker.busy / worker.slots, affinity(one, worker), -rank)
-            if best is None or worth > best[0]:
-                best = worth, Chosen(at, worker)
-    return best[1] if best else None
-
-
-def affinity(waiting: Waiting, worker: Worker) -> int:
-    """How much of what the cell needs is on the worker already; larger is more."""
-    base, tip = waiting.commits
-    return 4 * (tip in worker.holds) + 2 * (waiting.cell in worker.built) + (base in worker.holds)
 
 
 # --- who is not to be trusted -----------------------------------------------------------

@@ -244,7 +244,7 @@ class Roster:
         worker = member.worker
         worker.slots = max(1, min(worker.slots, found.memory // policy.MEMORY))
         worker.memory, worker.built = found.memory, set(found.built)
-        worker.tags = tuple(found.tools)
+        worker.tags = frozenset(found.tools)
         self._judge()
         if worker.trusted:
             self.desk.spawn(self._welcome, member)
@@ -254,7 +254,9 @@ class Roster:
     def _welcome(self, member: Member) -> None:
         """In a thread: open the run there, and see what of it the worker has."""
         worker = member.worker
-        tags = dict.fromkeys(worker.tags, float(worker.slots)) | {"memory": float(worker.memory)}
+        tags = dict.fromkeys(worker.tags, float(worker.slots)) | {
+            "memory": float(worker.memory or 0)
+        }
         try:
             finished = member.link.open(self.order, machine.own_code(), tags)
             held = member.link.held(self.commits)
