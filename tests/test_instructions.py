@@ -86,6 +86,15 @@ def test_instructions_that_all_have_four_bytes() -> None:
     assert found.figures == {"cpop": 1}
 
 
+def test_a_board_may_ask_for_more() -> None:
+    made = cell("cpop")
+    spec = made.board_spec.model_copy(update={"instructions": ["cbo.clean"]})
+    made = made.model_copy(update={"board_spec": spec})
+    (found,) = instruction_evidence(made, image(section(text(CPOP))))
+    assert not found.holds
+    assert found.figures == {"cpop": 1, "cbo.clean": 0}
+
+
 @pytest.mark.parametrize("wanted", [(), ("cpop",)])
 def test_nothing_is_said_where_nothing_is_asked(wanted: tuple[str, ...]) -> None:
     made = cell(*wanted, known=KNOWN if not wanted else None)

@@ -421,3 +421,10 @@ def test_an_instruction_that_the_architecture_does_not_know(tmp_path: Path) -> N
     with pytest.raises(UsageError, match="unknown instruction 'cpop'") as caught:
         load(tmp_path, matrix(configs=configs))
     assert "matrix.yaml" in str(caught.value.where)
+
+
+def test_an_instruction_of_a_board_that_the_architecture_does_not_know(tmp_path: Path) -> None:
+    data = matrix()
+    data["boards"]["riscv"]["virt"] = board(instructions=["cpop"])
+    with pytest.raises(UsageError, match="unknown instruction 'cpop'"):
+        load(tmp_path, data)

@@ -16,10 +16,12 @@ from .elf import Image
 
 
 def instruction_evidence(cell: Cell, image: Image) -> list[Evidence]:
-    """Whether the text in flash has each of Config.instructions; nothing if none is asked for."""
+    """Whether the text in flash has each of Config.instructions, and of Board.instructions;
+    nothing if the config asks for none."""
     wanted, known = cell.config_spec.instructions, cell.arch_spec.instructions
     if not wanted or known is None:
         return []
+    wanted = [*wanted, *cell.board_spec.instructions]
     order = "<" if image.little_endian else ">"
     texts = [
         instruction_words(known, section.data, order)

@@ -242,15 +242,11 @@ def _cross_check(loaded: LoadedMatrix, templates: Path) -> None:
                 hint=f"say its normal_image in templates/{rule.arch}/arch.yaml",
             )
         for name in rule.config:
-            encodings = loaded.archs[rule.arch].instructions
-            for instruction in matrix.configs[name].instructions:
-                if encodings is None or instruction not in encodings.encodings:
-                    raise unknown(
-                        "instruction",
-                        instruction,
-                        encodings.encodings if encodings else (),
-                        place(path, "configs", name, "instructions"),
-                    )
+            asked = matrix.configs[name].instructions
+            _check_instructions(loaded, rule.arch, asked, "configs", name)
+        for name in rule.board:
+            asked = matrix.boards[rule.arch][name].instructions
+            _check_instructions(loaded, rule.arch, asked, "boards", rule.arch, name)
     for name in matrix.thresholds:
         if name not in FIGURES:
             raise unknown("figure", name, FIGURES, place(path, "thresholds", name))
@@ -258,6 +254,14 @@ def _cross_check(loaded: LoadedMatrix, templates: Path) -> None:
     _check_known_failures(loaded)
     _check_workloads(loaded)
     _check_templates(loaded, templates)
+
+
+def _check_instructions(loaded: LoadedMatrix, arch: str, asked: Sequence[str], *where: str) -> None:
+    spec = loaded.archs[arch].instructions
+    known = spec.encodings if spec else {}
+    for one in asked:
+        if one not in known:
+            raise unknown("instruction", one, known, place(loaded.path, *where, "instructions"))
 
 
 def _check_globs(loaded: LoadedMatrix) -> None:

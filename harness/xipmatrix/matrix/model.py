@@ -240,6 +240,9 @@ class Board(Model):
         "whose first group is the address (physical)",
     )
     says: list[Pattern] = Field([], description="what the kernel must say (regular expressions)")
+    instructions: list[str] = Field(
+        [], description="what else the text of a config must contain that asks for instructions"
+    )
     since_qemu: dict[str, dict[str, Any]] = Field(
         {}, description="keys of this board that are others from a QEMU version on"
     )
