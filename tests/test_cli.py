@@ -100,6 +100,12 @@ def test_what_changes_nothing_loads_little(home: dict[str, str]) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_cells_that_are_kept_need_no_numpy() -> None:
+    script = "import sys, xipmatrix.pipeline, xipmatrix.cli.build; print('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.split() == ["False"]
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [

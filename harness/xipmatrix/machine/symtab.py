@@ -6,13 +6,14 @@ pyelftools makes an object of each symbol, which takes seconds for a defconfig k
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 FUNCTION = 2  # STT_FUNC, in the low four bits of `info`
 
@@ -22,6 +23,8 @@ def symbols(elf: ELFFile) -> npt.NDArray[Any]:
 
     Raises ELFError where the file has none.
     """
+    import numpy as np  # late: it takes as long as a hundred cells that are kept
+
     table = elf.get_section_by_name(".symtab")
     if not isinstance(table, SymbolTableSection):
         raise ELFError("no symbols")
