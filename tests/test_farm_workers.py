@@ -298,6 +298,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+STRANGER = """
+import sys
+sys.modules["xipmatrix"] = None
+from distributed.cli.dask_worker import main
+main()
+"""
+
+
 @pytest.mark.skipif(not shutil.which("arm-linux-gnueabihf-gcc"), reason="no arm compiler")
 def test_poisoned_workers_are_named_and_avoided(
     loaded: LoadedMatrix, cells: list[Cell], kernel: Prepared, place: Path, tmp_path: Path
@@ -307,8 +315,8 @@ def test_poisoned_workers_are_named_and_avoided(
         found.worker("code", other_checkout(tmp_path / "checkout"), wait=False)
         found.start(
             "stranger",  # a Dask worker that knows nothing of us
-            [sys.executable, "-m", "distributed.cli.dask_worker", found.address, "--no-dashboard"],
-            {"PYTHONPATH": "/nowhere"},
+            [sys.executable, "-c", STRANGER, found.address, "--no-dashboard", "--no-nanny"],
+            {},
         )
         found.works("compiler")
         found.works("code")
@@ -322,6 +330,8 @@ def test_poisoned_workers_are_named_and_avoided(
         assert reasons["compiler"].startswith("another arm-gcc: gcc 99, the run's is arm-linux")
         assert "another xipmatrix" in reasons["code"]
         assert own_code() in reasons["code"]
+        (stranger,) = (reasons[name] for name in reasons if name.startswith("tcp://"))
+        assert "No module named 'xipmatrix" in stranger
         assert "avoided" in run.told.text()
 
 
