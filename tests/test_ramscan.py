@@ -64,6 +64,18 @@ def test_text_that_repeats_itself_is_no_sample(made: Made, tmp_path: Path) -> No
     assert seen.planted == ramscan.PLANTED
 
 
+def test_samples_are_found_whole_in_text_that_repeats_itself_here_and_there(
+    made: Made, tmp_path: Path
+) -> None:
+    text = bytearray(made.text)
+    stubs = (bytes.fromhex("1305a0fd8280") * 26)[:152]
+    for at in range(len(text) // 3, len(text) * 2 // 3, 75 + len(stubs)):
+        text[at : at + len(stubs)] = stubs
+    repeating = make_vmlinux(tmp_path, text=bytes(text))
+    seen = scan(repeating, repeating.good_ram(), tmp_path)
+    assert seen.planted == ramscan.PLANTED
+
+
 @pytest.mark.parametrize("bits", [32, 64])
 def test_all_of_the_text(bits: int, tmp_path: Path) -> None:
     made = make_vmlinux(tmp_path, bits=bits)

@@ -561,7 +561,8 @@ def _planted(text: Sought) -> int:
 
     They are taken from all over the text and planted at every alignment to a block. One that
     repeats itself, such as the stubs of system calls that a kernel has not, would be found
-    elsewhere in it: the next one behind it that does not is taken.
+    elsewhere in it: the next one behind it that does not is taken. What lies between its first
+    and its last block may: REACH from either leads over it.
     """
     whole = text.bytes.tobytes()
     room = [(offset, size) for offset, size, _ in text.stretches if size >= COPY]
@@ -579,14 +580,19 @@ def _planted(text: Sought) -> int:
         last = sum(room[stretch]) - COPY
         first = offset + -at % BLOCK  # the first of its bytes that begin a block there
         steps = range(0, last - offset + 1, BLOCK)
-        offset += next((step for step in steps if _is_once(whole, first + step)), 0)
+        ends_once = (step for step in steps if _are_once(whole, first + step))
+        offset += next(ends_once, 0)
         buffer[at : at + COPY] = text.bytes[offset : offset + COPY]
         places.append(at)
     (runs,) = search(buffer, [text])
     return sum(bool(np.any((runs.at <= at) & (runs.at + runs.size >= at + COPY))) for at in places)
 
 
-def _is_once(text: bytes, offset: int) -> bool:
-    """Whether the block at `offset` is nowhere else in `text`."""
-    block = text[offset : offset + BLOCK]
-    return text.find(block) == offset and text.find(block, offset + 1) < 0
+def _are_once(text: bytes, offset: int) -> bool:
+    """Whether the first block of a sample, at `offset`, and the last whole one that it has
+    wherever it begins, are nowhere else in `text`."""
+    for at in (offset, offset + COPY - 2 * BLOCK):
+        block = text[at : at + BLOCK]
+        if text.find(block) != at or text.find(block, at + 1) >= 0:
+            return False
+    return True
