@@ -428,3 +428,12 @@ def test_an_instruction_of_a_board_that_the_architecture_does_not_know(tmp_path:
     data["boards"]["riscv"]["virt"] = board(instructions=["cpop"])
     with pytest.raises(UsageError, match="unknown instruction 'cpop'"):
         load(tmp_path, data)
+
+
+def test_where_the_kernel_is_may_depend_on_the_board(tmp_path: Path) -> None:
+    data = matrix()
+    data["boards"]["riscv"]["virt"] = board(since_qemu={"8.1": {"kernel_virtual_base": 0x5FC00000}})
+    for version, base in (("7.2", 0xBF000000), ("10.0", 0x5FC00000)):
+        loaded = load(tmp_path, data, version_of=lambda _binary, it=version: it)
+        (found,) = {c.arch_spec.kernel_virtual_base for c in loaded.cells if c.arch == "riscv"}
+        assert found == base

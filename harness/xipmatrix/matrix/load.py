@@ -73,6 +73,7 @@ class LoadedMatrix:
 
     def _product(self, rule: Rule, kernels: Sequence[str]) -> Iterable[Cell]:
         arch = self.archs[rule.arch]
+        boards = self.matrix.boards[rule.arch]
         for kernel in kernels:
             for board in rule.board:
                 for config in rule.config:
@@ -84,8 +85,8 @@ class LoadedMatrix:
                             config=config,
                             toolchain=toolchain,
                             kernel_spec=self.kernels[kernel],
-                            arch_spec=arch,
-                            board_spec=self.matrix.boards[rule.arch][board],
+                            arch_spec=arch.on(boards[board]),
+                            board_spec=boards[board],
                             config_spec=self.matrix.configs[config],
                         )
                         known = self._known(cell.id)

@@ -240,6 +240,9 @@ class Board(Model):
         "whose first group is the address (physical)",
     )
     says: list[Pattern] = Field([], description="what the kernel must say (regular expressions)")
+    kernel_virtual_base: Address | None = Field(
+        None, description="the architecture's, where it depends on where flash is"
+    )
     instructions: list[str] = Field(
         [], description="what else the text of a config must contain that asks for instructions"
     )
@@ -582,6 +585,11 @@ class Arch(Model):
         {},
         description="input sections (globs) that only the normal linker script has, and why",
     )
+
+    def on(self, board: Board) -> Arch:
+        """The architecture as it is on a board."""
+        base = board.kernel_virtual_base
+        return self if base is None else self.model_copy(update={"kernel_virtual_base": base})
 
     @model_validator(mode="after")
     def _no_tables_without_mmu(self) -> Arch:

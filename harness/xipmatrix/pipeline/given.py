@@ -61,7 +61,7 @@ def cell_of(loaded: LoadedMatrix, board: str, given: Given) -> tuple[Cell, Given
     if board not in boards:
         raise unknown("board", board, boards, loaded.path)
     arch, name = boards[board]
-    spec = loaded.archs[arch]
+    spec, on = loaded.archs[arch], loaded.matrix.boards[arch][name]
     image = given.image or _beside(given.vmlinux, "xipImage", spec.xip_image)
     if image is None:
         raise UsageError(
@@ -76,8 +76,8 @@ def cell_of(loaded: LoadedMatrix, board: str, given: Given) -> tuple[Cell, Given
         config=sha256_file(image)[:12],
         toolchain=next(iter(spec.toolchains)),
         kernel_spec=Kernel.model_validate({"providers": [{"path": {"path": str(given.vmlinux)}}]}),
-        arch_spec=spec,
-        board_spec=loaded.matrix.boards[arch][name],
+        arch_spec=spec.on(on),
+        board_spec=on,
         config_spec=Config(base=NAME),
     )
     return cell, replace(given, image=image)
