@@ -67,6 +67,22 @@ def test_another_kernel_in_another_run_hits(tmp_path: Path) -> None:
 
 
 @needs_ccache
+def test_an_option_that_makes_no_difference_hits(tmp_path: Path) -> None:
+    """Every file of a kernel includes all options of its configuration."""
+    env = {**ccache.settings(), "CCACHE_DIR": str(tmp_path / "ccache")}
+    for number, options in enumerate(("", "#define CONFIG_OTHER 1\n", "#define VALUE 3\n")):
+        source = write_source(tmp_path / f"commit{number}", 2)
+        (source / "include" / "value.h").write_text(
+            f"{options}#ifndef VALUE\n#define VALUE 2\n#endif\n"
+        )
+        work = tmp_path / f"work{number}"
+        work.mkdir()
+        _, folder = ccache.place(source, work)
+        compile_a("..", folder, env)
+        assert hits(env) == (0, 1, 1)[number]
+
+
+@needs_ccache
 def test_without_the_links_it_misses(tmp_path: Path) -> None:
     """The control: a source folder's path is part of the key."""
     env = {**ccache.settings(), "CCACHE_DIR": str(tmp_path / "ccache")}
@@ -79,10 +95,10 @@ def test_without_the_links_it_misses(tmp_path: Path) -> None:
 
 
 def test_the_user_s_own_settings_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CCACHE_DEPEND", raising=False)
-    assert ccache.settings()["CCACHE_DEPEND"] == "true"
-    monkeypatch.setenv("CCACHE_DEPEND", "false")
-    assert "CCACHE_DEPEND" not in ccache.settings()
+    monkeypatch.delenv("CCACHE_NOHASHDIR", raising=False)
+    assert ccache.settings()["CCACHE_NOHASHDIR"] == "true"
+    monkeypatch.setenv("CCACHE_NOHASHDIR", "false")
+    assert "CCACHE_NOHASHDIR" not in ccache.settings()
 
 
 @pytest.mark.parametrize("installed", [True, False])

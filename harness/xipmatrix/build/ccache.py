@@ -21,9 +21,10 @@ _SETTINGS = {
     "CCACHE_NOHASHDIR": "true",
     # Generated headers are as new as what includes them; their content counts.
     "CCACHE_SLOPPINESS": "include_file_mtime,include_file_ctime",
-    # What was read is known from the compiler's -MMD: nothing is preprocessed for it.
-    "CCACHE_DEPEND": "true",
 }
+# Not CCACHE_DEPEND: every file of a kernel includes all options, so one more would make all miss.
+# What is preprocessed, options have been taken out of: most files are the same in another cell.
+# Not CCACHE_NOCPP2 either: what is compiled from preprocessed text makes another image.
 
 
 def usable() -> bool:
