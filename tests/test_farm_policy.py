@@ -55,7 +55,7 @@ def chosen(workers: list[Worker]) -> str | None:
         {"faults": [Fault(EVERYTHING, "x")]},
         {"faults": [Fault("arm-gcc", "x")]},
     ],
-    ids=str,
+    ids=["tools", "qemu", "memory", "busy", "fault", "compiler"],
 )
 def test_who_does_not_fit_gets_nothing(wrong: dict[str, object]) -> None:
     bad = worker("bad", **wrong)
