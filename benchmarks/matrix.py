@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A matrix of small cells, beside a shell loop of plain tuxmake over the same cells.
 
-    .venv/bin/python benchmarks/matrix.py [--cells N] [--rounds N] [--jobs N] [--ccache]
+    .venv/bin/python benchmarks/matrix.py [--cells N] [--different] [--rounds N] [--jobs N]
+                                          [--ccache] [--cold]
 
+The cells are spread evenly over those of the nightly matrix that have the smallest configuration:
+some are boards that share a kernel, which the loop does not know. With --different none do.
 Both sides get the same sources, configurations and number of jobs. The loop only builds; ours makes
 the series and configurations, builds, boots each kernel and proves that it executed in place. A
 round is: cold (nothing but the kernel's repository and its source folders is kept), again after
-one file of the kernel has changed, and again unchanged. The loop compiles everything each time,
-since tuxmake keeps nothing: its time for the changed kernel stands for the unchanged one too.
+one file of the kernel has changed, and again unchanged; with --cold, cold and again unchanged. The
+loop compiles everything each time, since tuxmake keeps nothing: its last time stands for the
+unchanged one too.
 Printed are medians in seconds of wall time, their spread (largest minus smallest), the ratio, and
 the share of our own CPU time (our Python and tuxmake's) in all CPU time of a run.
 
@@ -25,6 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,11 +38,12 @@ from xipmatrix.core import run
 from xipmatrix.core.files import cache_dir, project_dir
 from xipmatrix.core.git import Repository, hermetic
 from xipmatrix.kernel import KernelTree, obtain
-from xipmatrix.matrix.load import load_matrix
+from xipmatrix.matrix.load import LoadedMatrix, Wanted, load_matrix
 
 ROOT = project_dir()
 KERNEL = "7.3"
-CELLS = (
+SMALL = "tiny"
+DIFFERENT = (
     *("arm/virt/tiny/gcc", "riscv/virt/tiny/gcc", "arm/versatilepb/tiny/gcc"),
     *("riscv/virt/mtd/gcc", "arm/virt/thumb2/gcc", "arm/vexpress-a9/tiny/gcc"),
     *("riscv/virt/selfcheck/gcc", "arm/virt/mtd/gcc"),
@@ -121,8 +127,8 @@ def changed_kernel(kernel: KernelTree, folder: Path) -> Path:
 class Bench:
     """A cache of its own, with the kernels and source folders that there are."""
 
-    def __init__(self, folder: Path, cells: int, jobs: int, ccache: bool) -> None:
-        self.folder, self.cells, self.jobs = folder, CELLS[:cells], jobs
+    def __init__(self, folder: Path, cells: Sequence[str], jobs: int, ccache: bool) -> None:
+        self.folder, self.cells, self.jobs = folder, cells, jobs
         self.ccache = "--ccache" if ccache else "--no-ccache"
         cache = folder / "cache"
         (cache / "kernels").mkdir(parents=True)
@@ -170,44 +176,66 @@ class Bench:
         run.run(["rm", "-rf", self.folder / "cache" / "stages", self.folder / "ccache"], check=True)
 
 
+def chosen_cells(loaded: LoadedMatrix, count: int) -> list[str]:
+    """`count` of the nightly matrix's small cells, evenly spread, without their kernel's name."""
+    nightly = loaded.select(Wanted(profile="nightly"))
+    small = [one for one in nightly if (one.kernel, one.config) == (KERNEL, SMALL)]
+    spread = [small[at * len(small) // count].id for at in range(count)]
+    return [one.partition("/")[2] for one in spread]
+
+
 def line(what: str, values: list[float], base: float) -> float:
     """Print a line of the table; the ratio."""
     median = statistics.median(values)
     spread = max(values) - min(values)
-    print(f"{what:34} {median:9.2f}  spread {spread:7.2f}   {median / base:6.3f} x")
+    print(f"{what:34} {median:9.2f} s  spread {spread:7.2f}   {median / base:6.3f} x")
     return median / base
 
 
 def main() -> int:
     """Print the table; 1 where a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cells", type=int, choices=range(1, len(CELLS) + 1), default=len(CELLS))
+    most = len(DIFFERENT)
+    parser.add_argument("--cells", type=int, choices=range(1, most + 1), default=most)
+    parser.add_argument("--different", action="store_true", help="no two cells share a kernel")
+    parser.add_argument("--cold", action="store_true", help="only that: no changed kernel")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--ccache", action="store_true")
     wanted = parser.parse_args()
     loaded = load_matrix(ROOT / "matrix.yaml", ROOT / "templates")
+    different = DIFFERENT[: wanted.cells]
+    cells = different if wanted.different else chosen_cells(loaded, wanted.cells)
     kernel = obtain(KERNEL, loaded.kernels[KERNEL], cache_dir(), print)
     loops: dict[str, list[Timed]] = {"cold": [], "changed": []}
     ours: dict[str, list[Timed]] = {"cold": [], "changed": [], "unchanged": []}
+    kernels = 0
     with tempfile.TemporaryDirectory(prefix="xipmatrix-bench-") as name:
-        bench = Bench(Path(name), wanted.cells, wanted.jobs, wanted.ccache)
+        bench = Bench(Path(name), cells, wanted.jobs, wanted.ccache)
         user = changed_kernel(kernel, Path(name))
         changed = ("--kernel", f"{user}@changed")
         # What both sides get for nothing: kernels, and source folders with the series.
         bench.ours(KERNEL, until="source")
-        bench.ours("linux@changed", *changed, until="source")
+        if not wanted.cold:
+            bench.ours("linux@changed", *changed, until="source")
         for _ in range(wanted.rounds):
             bench.cold()
             ours["cold"].append(bench.ours(KERNEL))
+            kernels = len(list((bench.folder / "cache/stages/build").glob("*/vmlinux")))
             loops["cold"].append(bench.loop())
+            if wanted.cold:
+                ours["unchanged"].append(bench.ours(KERNEL))
+                continue
             ours["changed"].append(bench.ours("linux@changed", *changed))
             loops["changed"].append(bench.loop())
             ours["unchanged"].append(bench.ours("linux@changed", *changed))
-    print(f"{wanted.cells} cells, {wanted.jobs} jobs, {wanted.rounds} rounds; seconds")
+    print("\n".join(cells))
+    print(f"{wanted.cells} cells, {kernels} kernels, {wanted.jobs} jobs, {wanted.rounds} rounds")
     ratios = {}
     for what, side in ours.items():
-        loop = [one.wall for one in loops.get(what, loops["changed"])]
+        if not side:
+            continue
+        loop = [one.wall for one in loops.get(what) or loops["changed"] or loops["cold"]]
         base = statistics.median(loop)
         line(f"{what}: loop of tuxmake", loop, base)
         ratios[what] = line(f"{what}: ours, booted and proved", [one.wall for one in side], base)
