@@ -23,6 +23,7 @@ class Verdict(StrEnum):
     USERSPACE_FAILED = "userspace-failed"
     NOT_IN_PLACE = "not-in-place"
     FLASH_MODIFIED = "flash-modified"
+    UNPROTECTED = "unprotected"  # in place, but what must not be written or executed can be
     FLAKY = "flaky"  # two tries that differ; no evidence leads here, only the retry
     PASS = "pass"
 

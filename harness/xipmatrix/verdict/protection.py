@@ -67,7 +67,7 @@ def protection(
     summary = wrong[0] if wrong else "STRICT_KERNEL_RWX: what it promises is true of all mappings"
     if len(wrong) > 1:
         summary += f" and {len(wrong) - 1} more"
-    return [Evidence(name, not wrong, summary, Verdict.USERSPACE_FAILED, figures)]
+    return [Evidence(name, not wrong, summary, Verdict.UNPROTECTED, figures)]
 
 
 def _of_image(one: Mapping, board: Board, mappings: Sequence[Mapping], end: int | None) -> bool:
