@@ -39,6 +39,7 @@ from xipmatrix.core.files import cache_dir, project_dir
 from xipmatrix.core.git import Repository, hermetic
 from xipmatrix.kernel import KernelTree, obtain
 from xipmatrix.matrix.load import LoadedMatrix, Wanted, load_matrix
+from xipmatrix.matrix.model import Cell
 
 ROOT = project_dir()
 KERNEL = "7.3"
@@ -127,8 +128,13 @@ def changed_kernel(kernel: KernelTree, folder: Path) -> Path:
 class Bench:
     """A cache of its own, with the kernels and source folders that there are."""
 
-    def __init__(self, folder: Path, cells: Sequence[str], jobs: int, ccache: bool) -> None:
-        self.folder, self.cells, self.jobs = folder, cells, jobs
+    def __init__(self, folder: Path, cells: Sequence[Cell], jobs: int, ccache: bool) -> None:
+        self.folder, self.jobs = folder, jobs
+        self.cells = [name_of(cell) for cell in cells]
+        self.archs = {
+            name_of(cell): cell.board_spec.tuxmake_arch or cell.arch_spec.tuxmake_arch
+            for cell in cells
+        }
         self.ccache = "--ccache" if ccache else "--no-ccache"
         cache = folder / "cache"
         (cache / "kernels").mkdir(parents=True)
@@ -157,7 +163,7 @@ class Bench:
         lines = ["set -e"]
         for number, path in enumerate(sorted(newest.glob("cells/*/result.json"))):
             result = json.loads(path.read_text())
-            paths, (_, arch, *_) = result["paths"], result["cell"].split("/")
+            paths, arch = result["paths"], self.archs[result["cell"].partition("/")[2]]
             output = self.folder / "loop" / f"{number}"
             words = [
                 *(sys.executable, "-m", "tuxmake", "-C", paths["source"], "-a", arch, "-t", "gcc"),
@@ -176,12 +182,16 @@ class Bench:
         run.run(["rm", "-rf", self.folder / "cache" / "stages", self.folder / "ccache"], check=True)
 
 
-def chosen_cells(loaded: LoadedMatrix, count: int) -> list[str]:
-    """`count` of the nightly matrix's small cells, evenly spread, without their kernel's name."""
+def name_of(cell: Cell) -> str:
+    """A cell's name without its kernel's."""
+    return cell.id.partition("/")[2]
+
+
+def chosen_cells(loaded: LoadedMatrix, count: int) -> list[Cell]:
+    """`count` of the nightly matrix's small cells, evenly spread."""
     nightly = loaded.select(Wanted(profile="nightly"))
     small = [one for one in nightly if (one.kernel, one.config) == (KERNEL, SMALL)]
-    spread = [small[at * len(small) // count].id for at in range(count)]
-    return [one.partition("/")[2] for one in spread]
+    return [small[at * len(small) // count] for at in range(count)]
 
 
 def line(what: str, values: list[float], base: float) -> float:
@@ -204,7 +214,8 @@ def main() -> int:
     parser.add_argument("--ccache", action="store_true")
     wanted = parser.parse_args()
     loaded = load_matrix(ROOT / "matrix.yaml", ROOT / "templates")
-    different = DIFFERENT[: wanted.cells]
+    names = tuple(f"{KERNEL}/{one}" for one in DIFFERENT[: wanted.cells])
+    different = loaded.select(Wanted(cells=names))
     cells = different if wanted.different else chosen_cells(loaded, wanted.cells)
     kernel = obtain(KERNEL, loaded.kernels[KERNEL], cache_dir(), print)
     loops: dict[str, list[Timed]] = {"cold": [], "changed": []}
@@ -229,7 +240,7 @@ def main() -> int:
             ours["changed"].append(bench.ours("linux@changed", *changed))
             loops["changed"].append(bench.loop())
             ours["unchanged"].append(bench.ours("linux@changed", *changed))
-    print("\n".join(cells))
+    print("\n".join(bench.cells))
     print(f"{wanted.cells} cells, {kernels} kernels, {wanted.jobs} jobs, {wanted.rounds} rounds")
     ratios = {}
     for what, side in ours.items():
