@@ -131,10 +131,7 @@ class Bench:
     def __init__(self, folder: Path, cells: Sequence[Cell], jobs: int, ccache: bool) -> None:
         self.folder, self.jobs = folder, jobs
         self.cells = [name_of(cell) for cell in cells]
-        self.archs = {
-            name_of(cell): cell.board_spec.tuxmake_arch or cell.arch_spec.tuxmake_arch
-            for cell in cells
-        }
+        self.archs = {name_of(cell): cell.arch_spec.tuxmake_arch for cell in cells}
         self.ccache = "--ccache" if ccache else "--no-ccache"
         cache = folder / "cache"
         (cache / "kernels").mkdir(parents=True)
@@ -214,20 +211,21 @@ def main() -> int:
     parser.add_argument("--ccache", action="store_true")
     wanted = parser.parse_args()
     loaded = load_matrix(ROOT / "matrix.yaml", ROOT / "templates")
-    names = tuple(f"{KERNEL}/{one}" for one in DIFFERENT[: wanted.cells])
-    different = loaded.select(Wanted(cells=names))
-    cells = different if wanted.different else chosen_cells(loaded, wanted.cells)
+    if wanted.different:
+        names = tuple(f"{KERNEL}/{one}" for one in DIFFERENT[: wanted.cells])
+        cells: Sequence[Cell] = loaded.select(Wanted(cells=names))
+    else:
+        cells = chosen_cells(loaded, wanted.cells)
     kernel = obtain(KERNEL, loaded.kernels[KERNEL], cache_dir(), print)
     loops: dict[str, list[Timed]] = {"cold": [], "changed": []}
     ours: dict[str, list[Timed]] = {"cold": [], "changed": [], "unchanged": []}
     kernels = 0
     with tempfile.TemporaryDirectory(prefix="xipmatrix-bench-") as name:
         bench = Bench(Path(name), cells, wanted.jobs, wanted.ccache)
-        user = changed_kernel(kernel, Path(name))
-        changed = ("--kernel", f"{user}@changed")
         # What both sides get for nothing: kernels, and source folders with the series.
         bench.ours(KERNEL, until="source")
         if not wanted.cold:
+            changed = ("--kernel", f"{changed_kernel(kernel, Path(name))}@changed")
             bench.ours("linux@changed", *changed, until="source")
         for _ in range(wanted.rounds):
             bench.cold()

@@ -437,3 +437,11 @@ def test_where_the_kernel_is_may_depend_on_the_board(tmp_path: Path) -> None:
         loaded = load(tmp_path, data, version_of=lambda _binary, it=version: it)
         (found,) = {c.arch_spec.kernel_virtual_base for c in loaded.cells if c.arch == "riscv"}
         assert found == base
+
+
+def test_a_board_may_have_another_tuxmake_architecture(tmp_path: Path) -> None:
+    data = matrix()
+    data["boards"]["riscv"]["virt"] = board(tuxmake_arch="armv5")
+    loaded = load(tmp_path, data)
+    (found,) = {c.arch_spec.tuxmake_arch for c in loaded.cells if c.arch == "riscv"}
+    assert found == "armv5" != loaded.archs["riscv"].tuxmake_arch

@@ -42,9 +42,8 @@ def of_cell(cell: Cell) -> Toolchain:
     Raises InfrastructureError where the compiler is missing, UsageError where
     tuxmake does not know architecture or toolchain.
     """
-    arch = cell.board_spec.tuxmake_arch or cell.arch_spec.tuxmake_arch
     packages = cell.arch_spec.toolchains[cell.toolchain].packages
-    return find(arch, cell.toolchain, " ".join(packages))
+    return find(cell.arch_spec.tuxmake_arch, cell.toolchain, " ".join(packages))
 
 
 @functools.cache

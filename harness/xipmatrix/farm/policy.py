@@ -50,17 +50,19 @@ class Worker(schedule.Worker):
 
     def lacks(self, needs: Collection[str]) -> list[str]:
         """Why it cannot take a cell with these `needs`: empty where it can."""
-        reasons = [one.reason for one in self.faults if one.tag in (EVERYTHING, *needs)]
+        reasons = [one.reason for one in self._against(needs)]
         named = {one.tag for one in self.faults}
-        reasons += [f"no {tag}" for tag in sorted(set(needs) - set(self.tags) - named)]
+        reasons += [f"no {tag}" for tag in sorted(set(needs) - self.tags - named)]
         if self.memory is not None and self.memory < MEMORY:
             reasons.append(f"{self.memory >> 20} MiB of memory, needed are {MEMORY >> 20}")
         return reasons
 
     def fits(self, kind: schedule.Kind) -> bool:
         """As of any worker, unless it is not to be trusted with such a cell."""
-        distrusted = {EVERYTHING, *kind.needs} & {one.tag for one in self.faults}
-        return not distrusted and super().fits(kind)
+        return not self._against(kind.needs) and super().fits(kind)
+
+    def _against(self, needs: Collection[str]) -> list[Fault]:
+        return [one for one in self.faults if one.tag in (EVERYTHING, *needs)]
 
 
 def toolchain_tag(tuxmake_arch: str, toolchain: str) -> str:
@@ -70,8 +72,7 @@ def toolchain_tag(tuxmake_arch: str, toolchain: str) -> str:
 
 def needs(cell: Cell) -> tuple[str, str]:
     """The tags that a worker must have to take `cell` from its configuration to its verdict."""
-    arch = cell.board_spec.tuxmake_arch or cell.arch_spec.tuxmake_arch
-    return toolchain_tag(arch, cell.toolchain), cell.board_spec.qemu.binary
+    return toolchain_tag(cell.arch_spec.tuxmake_arch, cell.toolchain), cell.board_spec.qemu.binary
 
 
 def needed(cells: Iterable[Cell]) -> Needed:
@@ -80,7 +81,7 @@ def needed(cells: Iterable[Cell]) -> Needed:
     qemu: dict[str, None] = {}
     for cell in cells:
         tag, binary = needs(cell)
-        arch = cell.board_spec.tuxmake_arch or cell.arch_spec.tuxmake_arch
+        arch = cell.arch_spec.tuxmake_arch
         packages = " ".join(cell.arch_spec.toolchains[cell.toolchain].packages)
         compilers[tag, arch, cell.toolchain, packages] = None
         qemu[binary] = None

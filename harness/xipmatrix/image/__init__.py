@@ -52,5 +52,5 @@ def _configured(board: Board, config: Mapping[str, str] | None) -> Evidence:
     summary = f"XIP_KERNEL=y, XIP_PHYS_ADDR={address or 'missing'}"
     if not holds:
         summary += f", but the board's is {wanted:#x}"
-    said = {one: config.get(one, "") for one in ("XIP_PHYS_ADDR", "STRICT_MODULE_RWX")}
+    said = {"XIP_PHYS_ADDR": address, "STRICT_MODULE_RWX": config.get("STRICT_MODULE_RWX", "")}
     return Evidence(name, holds, summary, Verdict.IMAGE_INVALID, said)

@@ -76,6 +76,7 @@ class LoadedMatrix:
         boards = self.matrix.boards[rule.arch]
         for kernel in kernels:
             for board in rule.board:
+                arch_spec = arch.on(boards[board])
                 for config in rule.config:
                     for toolchain in rule.toolchain:
                         cell = Cell(
@@ -85,7 +86,7 @@ class LoadedMatrix:
                             config=config,
                             toolchain=toolchain,
                             kernel_spec=self.kernels[kernel],
-                            arch_spec=arch.on(boards[board]),
+                            arch_spec=arch_spec,
                             board_spec=boards[board],
                             config_spec=self.matrix.configs[config],
                         )

@@ -587,9 +587,10 @@ class Arch(Model):
     )
 
     def on(self, board: Board) -> Arch:
-        """The architecture as it is on a board."""
-        base = board.kernel_virtual_base
-        return self if base is None else self.model_copy(update={"kernel_virtual_base": base})
+        """The architecture as it is on a board, which has its own word on some of it."""
+        said = {name: getattr(board, name) for name in ("tuxmake_arch", "kernel_virtual_base")}
+        others = {name: value for name, value in said.items() if value is not None}
+        return self.model_copy(update=others) if others else self
 
     @model_validator(mode="after")
     def _no_tables_without_mmu(self) -> Arch:

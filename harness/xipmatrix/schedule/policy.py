@@ -20,6 +20,8 @@ from typing import NamedTuple
 _LATE = 0.5
 # A task that takes at least this share of the longest may go before it, to whose caches know it.
 _AS_LONG = 0.8
+# What having a task's first want, knowing it from before, and having another want are worth.
+_FIRST_WANT, _KNOWN, _OTHER_WANT = 4, 2, 1
 
 
 class Kind(NamedTuple):
@@ -178,10 +180,6 @@ class Queue:
             work[kind.wants[:1]] += self._left[kind]
         most = max(work, key=lambda one: work[one] / (1 + sum(self._holders[w] for w in one)))
         return min((kind for kind in nearest if kind.wants[:1] == most), key=self._order)
-
-
-# What having a task's first want, knowing it from before, and having another want are worth.
-_FIRST_WANT, _KNOWN, _OTHER_WANT = 4, 2, 1
 
 
 def _nearness(kind: Kind, worker: Worker, known: dict[Kind, Task]) -> int:

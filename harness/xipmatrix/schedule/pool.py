@@ -11,7 +11,7 @@ from ..core.evidence import Verdict
 from ..matrix.model import Cell
 from ..result import CellResult
 from .costs import costs
-from .policy import Queue, Task, Worker, choose
+from .policy import Queue, Task, Worker
 
 
 def run_cells(
@@ -33,20 +33,18 @@ def run_cells(
     found: dict[str, CellResult] = {}
     seconds, by_id = costs(cells, measured), {cell.id: cell for cell in cells}
     queue = Queue([Task(cell.id, seconds[cell.id], _wants(cell)) for cell in cells], workers)
-    machine = Worker(slots=workers)  # one for all threads: what one has, the others have
+    machine = Worker()  # one for all threads: what one has, the others have
     with ThreadPoolExecutor(workers, thread_name_prefix="cell") as pool:
         running: dict[Future[CellResult], Cell] = {}
         stop = False
         try:
             while running or (queue and not stop):
-                while not stop and (chosen := choose(queue, [machine])):
-                    cell = by_id[chosen[0].name]
-                    machine.busy += 1
+                while not stop and len(running) < workers and (task := queue.take(machine)):
+                    cell = by_id[task.name]
                     running[pool.submit(work, cell)] = cell
                 finished, _ = wait(running, timeout=1, return_when=FIRST_COMPLETED)
                 for future in finished:
                     cell = running.pop(future)
-                    machine.busy -= 1
                     result = future.result()
                     found[cell.id] = result
                     done(cell, result)

@@ -25,10 +25,7 @@ class Judgement:
 
     def figure(self, name: str, key: str) -> object:
         """A figure of the evidence `name`; None where there is none."""
-        for one in self.evidence:
-            if one.name == name:
-                return one.figures.get(key)
-        return None
+        return _figure(self.evidence, name, key)
 
 
 def judge(
@@ -40,12 +37,13 @@ def judge(
     verdict that any failed evidence leads to is the cell's; its reason is that
     evidence's summary.
     """
-    strict_modules = any(
-        one.name == "config" and one.figures.get("STRICT_MODULE_RWX") == "y" for one in static
-    )
+    strict_modules = _figure(static, "config", "STRICT_MODULE_RWX") == "y"
     seen = dynamic_evidence(cell, boot, vmlinux, strict_modules=strict_modules)
-    evidence = (*static, *seen)
-    return decide(evidence)
+    return decide((*static, *seen))
+
+
+def _figure(evidence: Sequence[Evidence], name: str, key: str) -> object:
+    return next((one.figures.get(key) for one in evidence if one.name == name), None)
 
 
 def decide(evidence: Sequence[Evidence]) -> Judgement:
