@@ -111,7 +111,7 @@ class Bench:
             return
         kernel = ramscan.Kernel.read(self.built.vmlinux, self.cell.arch_spec)
         for moment in self.seen.moments:
-            memory.page_tables(self.cell, moment, kernel)
+            memory.mappings(self.cell, moment, kernel, strict_modules=True)
 
     def counts(self) -> None:
         """Counts to places and symbols."""

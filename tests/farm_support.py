@@ -161,8 +161,8 @@ def farm(folder: Path, workers: Sequence[str] = (), **more: Any) -> Iterator[Pro
         yield found
     finally:
         found.end()
-        for name in [path for path in folder.iterdir() if path.is_dir()]:
-            remove(name)
+        for left in [path for path in folder.iterdir() if path.is_dir()]:
+            remove(left)
 
 
 @dataclass(frozen=True)
