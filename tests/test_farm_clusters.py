@@ -15,6 +15,7 @@ import pytest
 
 from conftest import ARM, ROOT, TEMPLATES
 from farm_support import QUICK, free_port, submit, tiny, until
+from kubernetes_support import kubernetes
 from xipmatrix.core.errors import InfrastructureError, UsageError
 from xipmatrix.farm import clusters
 from xipmatrix.farm.engine import Patience
@@ -109,13 +110,22 @@ def test_hosts_that_are_reached_by_ssh_work_for_a_run(
     assert (tmp_path / "worker" / "sources").is_dir()
 
 
-def test_the_pods_that_kubernetes_is_asked_for() -> None:
+def test_pods_work_for_a_run(
+    loaded: LoadedMatrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("dask_kubernetes", reason="the extra 'farm-k8s' is not installed")
-    spec = clusters.pod_spec(20, "registry.example/xipmatrix:1")["spec"]
-    (container,) = spec["worker"]["spec"]["containers"]
-    assert spec["worker"]["replicas"] == 20
-    assert container["image"] == "registry.example/xipmatrix:1"
-    assert container["args"][:3] == ["dask-worker", "--nthreads", "2"]
+    (tmp_path / "pods").mkdir()
+    with kubernetes(tmp_path / "pods") as (server, config):
+        monkeypatch.setenv("KUBECONFIG", str(config))
+        with clusters.cluster("k8s", "2", "registry.example/xipmatrix:1") as address:
+            run_tiny(loaded, tmp_path, address)
+            assert set(server.pods.live) == {"scheduler", "pod0", "pod1"}
+        (asked,) = server.posted
+        assert not server.live, "the cluster is deleted with the run"
+    spec = asked["spec"]
+    for part in ("scheduler", "worker"):
+        (container,) = spec[part]["spec"]["containers"]
+        assert container["image"] == "registry.example/xipmatrix:1"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -58,24 +59,28 @@ def _ssh(workers: str) -> Any:
     )
 
 
-def pod_spec(count: int, image: str) -> dict[str, Any]:
-    """What the Dask operator is asked for: `count` pods of `image`, which has xipmatrix."""
-    from dask_kubernetes.operator import make_cluster_spec
-
-    command = f"dask-worker --nthreads {CELLS} --memory-limit 0"
-    spec: dict[str, Any] = make_cluster_spec(
-        "xipmatrix", image=image, n_workers=count, worker_command=command
-    )
-    return spec
-
-
 def _k8s(workers: str, image: str) -> Any:
     count = _number(workers, "k8s")
     if not image:
         raise UsageError("--cluster k8s needs --worker-image IMAGE, which has this checkout")
-    from dask_kubernetes.operator import KubeCluster
+    import dask
+    from dask_kubernetes.operator import KubeCluster, make_cluster_spec
 
-    return KubeCluster(custom_cluster_spec=pod_spec(count, image))
+    site = dask.config.get("kubernetes")
+    asked = make_cluster_spec(
+        # By the site's name, or one name for all, two runs would share the first one's workers.
+        f"xipmatrix-{uuid.uuid4().hex[:10]}",
+        image=image,
+        n_workers=count,
+        worker_command=["dask", "worker", "--nthreads", str(CELLS), "--memory-limit", "0"],
+        env=site["env"],
+        resources=site["resources"],
+        scheduler_service_type=site["scheduler-service-type"],
+    )
+    (scheduler,) = asked["spec"]["scheduler"]["spec"]["containers"]
+    # It asks for dask-scheduler, a name under which Dask does not install it any more (2026).
+    scheduler["args"] = ["dask", "scheduler", *scheduler["args"][1:]]
+    return KubeCluster(custom_cluster_spec=asked, quiet=True)
 
 
 def _number(workers: str, kind: str) -> int:
