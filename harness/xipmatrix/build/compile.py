@@ -22,6 +22,7 @@ from ..core.errors import InfrastructureError
 from ..core.evidence import CellFailure, Verdict
 from ..matrix.model import Cell
 from . import ccache as ccaching
+from . import hosttools
 from .errors import first_error
 from .kconfig import parse_config
 from .linker_script import keep_linker_scripts, linker_scripts
@@ -206,6 +207,7 @@ def _place(source: Path, folder: Path, objects: Path | None, cached: bool) -> tu
         return ccaching.place(source, folder)
     objects = objects or folder / "objects"
     objects.mkdir(exist_ok=True)
+    hosttools.give(source, objects)
     return source, objects
 
 

@@ -17,6 +17,7 @@ from ..core.errors import InfrastructureError, UsageError
 from ..core.evidence import CellFailure, Verdict
 from ..core.template import Templates
 from ..matrix.model import Cell
+from . import hosttools
 from .kconfig import dropped, is_fragment_line, parse_config
 from .toolchain import Toolchain
 
@@ -103,6 +104,7 @@ def make_config(
         *("make", "-C", str(source), f"O={folder}", f"ARCH={srcarch}"),
         *(arg for arg in toolchain.make_args if not arg.startswith("ARCH=")),
     ]
+    hosttools.give(source, folder)
     wanted_file = folder / "xipmatrix.config"
     wanted_file.write_text(fragment)
     base = cell.config_spec.base
@@ -129,6 +131,7 @@ def make_config(
             check=True,
         )
         _make([*make, "olddefconfig"], log)
+    hosttools.keep(source, folder)
     final_path = folder / ".config"
     final = parse_config(final_path.read_text())
     wanted = parse_config(fragment)
