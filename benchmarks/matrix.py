@@ -176,7 +176,9 @@ class Bench:
 
     def cold(self) -> None:
         """Forget what was built."""
-        run.run(["rm", "-rf", self.folder / "cache" / "stages", self.folder / "ccache"], check=True)
+        cache = self.folder / "cache"
+        tools = (cache / "sources").glob("*/hosttools-*")
+        run.run(["rm", "-rf", cache / "stages", self.folder / "ccache", *tools], check=True)
 
 
 def name_of(cell: Cell) -> str:
