@@ -111,6 +111,7 @@ def build_kernel(
         *(word for key, value in FIXED.items() for word in ("-e", f"{key}={value}")),
         f"CONFIG_INITRAMFS_SOURCE={initramfs}",
         *(f"{key}={value}" for key, value in ABSENT.items()),
+        "config",  # without any target it makes all of its default ones: headers, device trees
         # tuxmake's own target for XIP makes the default one first: every module, every device tree.
         *("-M", target),
     ]
