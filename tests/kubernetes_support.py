@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from farm_support import Processes, free_port
+from farm_support import Processes
 
 CLUSTERS = "/apis/kubernetes.dask.org/v1/namespaces/default/daskclusters"
 
@@ -97,6 +97,11 @@ def environment(container: dict[str, Any]) -> dict[str, str]:
 class Handler(BaseHTTPRequestHandler):
     server: Kubernetes
 
+    @property
+    def place(self) -> str:
+        """What is asked for: the path without selectors."""
+        return urlsplit(self.path).path.rstrip("/")
+
     def answer(self, status: int, body: dict[str, Any]) -> None:
         data = json.dumps(body).encode()
         self.send_response(status)
@@ -109,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        path = urlsplit(self.path).path.rstrip("/")
+        path = self.place
         name = path.rpartition("/")[2]
         if path == "/version":
             self.answer(200, {"major": "1", "minor": "34", "gitVersion": "v1.34.0"})
@@ -124,20 +129,20 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(404, {"message": f"{path} not found"})
 
     def do_POST(self) -> None:
-        assert urlsplit(self.path).path.rstrip("/") == CLUSTERS
+        assert self.place == CLUSTERS
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.answer(201, self.server.create(asked))
 
     def do_DELETE(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.server.delete(urlsplit(self.path).path.rstrip("/").rpartition("/")[2])
+        self.server.delete(self.place.rpartition("/")[2])
         self.answer(200, {"status": "Success"})
 
 
 @contextmanager
 def kubernetes(folder: Path) -> Iterator[tuple[Kubernetes, Path]]:
     """It and a kubeconfig that names it."""
-    pods = Processes(folder, port=free_port())
+    pods = Processes(folder)
     server = Kubernetes(pods)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

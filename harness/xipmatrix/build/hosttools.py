@@ -27,7 +27,7 @@ def _place(source: Path) -> Path:
 def _host() -> str:
     """What makes a program of another machine unfit: its libc, and who compiled it."""
     compiler = run.run(["gcc", "--version"]).output
-    return key_of(platform.machine(), platform.libc_ver(), compiler)[:16]
+    return key_of(platform.machine(), platform.libc_ver(), compiler)
 
 
 def give(source: Path, objects: Path) -> None:
