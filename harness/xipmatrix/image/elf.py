@@ -17,6 +17,7 @@ from typing import NamedTuple
 from elftools.elf.elffile import ELFFile
 
 from ..core.errors import InfrastructureError
+from . import symtab
 
 _WRITE, _ALLOC, _EXEC = 0x1, 0x2, 0x4
 _SEGMENT_WRITE = 0x2
@@ -232,22 +233,7 @@ def _segments(elf: ELFFile) -> Iterator[Segment]:
 
 
 def _symbols(elf: ELFFile) -> Iterator[Symbol]:
-    """By hand: a defconfig has 130,000 symbols, which takes pyelftools seconds."""
-    table = elf.get_section_by_name(".symtab")
-    if table is None:
-        return
-    order = "<" if elf.little_endian else ">"
-    wide = elf.elfclass == 64
-    layout = struct.Struct(order + ("IBBHQQ" if wide else "IIIBBH"))
-    names: bytes = elf.get_section(table["sh_link"]).data()
-    for fields in layout.iter_unpack(table.data()):
-        if wide:
-            name, info, _, index, value, size = fields
-        else:
-            name, value, size, info, _, index = fields
-        if not name or not index:  # without a name, or undefined
-            continue
-        text = names[name : names.index(b"\0", name)].decode("ascii", "replace")
-        if text.startswith("$"):  # mapping symbols of arm and riscv
-            continue
-        yield Symbol(text, value, size, info == _GLOBAL_WITHOUT_TYPE, index == _ABSOLUTE)
+    for name, value, size, info, section in symtab.entries(elf):
+        # Without a name, undefined, or a mapping symbol of arm and riscv.
+        if name and section and not name.startswith("$"):
+            yield Symbol(name, value, size, info == _GLOBAL_WITHOUT_TYPE, section == _ABSOLUTE)

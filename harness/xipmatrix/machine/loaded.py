@@ -24,9 +24,9 @@ from pathlib import Path
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
-from elftools.elf.sections import SymbolTableSection
 
 from ..core.errors import InfrastructureError
+from ..image import symtab
 from ..matrix.model import Arch, CodeArea, Work
 from .protocol import Userspace
 from .residency import Run, Symbols
@@ -132,13 +132,12 @@ def _sections(elf: ELFFile, module: str, name: str, base: int) -> list[Code]:
         if isinstance(table, RelocationSection) and table["sh_info"] == number
         for one in table.iter_relocations()
     ]
-    symbols = elf.get_section_by_name(".symtab")
     thumb = 1 if elf["e_machine"] == "EM_ARM" else 0
     names: dict[int, str] = {}
-    for symbol in symbols.iter_symbols() if isinstance(symbols, SymbolTableSection) else ():
-        if symbol["st_info"]["type"] == "STT_FUNC" and symbol["st_shndx"] == number:
+    for symbol in symtab.entries(elf):
+        if symbol.kind == symtab.FUNCTION and symbol.section == number:
             # A module's own name of its first function comes before the alias init_module.
-            names.setdefault(symbol["st_value"] & ~thumb, symbol.name)
+            names.setdefault(symbol.value & ~thumb, symbol.name)
     return [
         Code(
             MODULE,

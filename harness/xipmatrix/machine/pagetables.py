@@ -18,9 +18,9 @@ from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
 from ..core.errors import InfrastructureError
+from ..image.symtab import address_of
 from ..matrix.model import Board, PageTables
 from .result import Moment
-from .symtab import address_of
 
 
 @dataclass(frozen=True)

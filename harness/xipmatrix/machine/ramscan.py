@@ -32,8 +32,8 @@ from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
 from ..core.errors import InfrastructureError
+from ..image import symtab
 from ..matrix.model import Arch, Board, RamText, Region
-from . import symtab
 from .residency import Symbols
 
 BLOCK = 32

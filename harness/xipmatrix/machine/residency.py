@@ -36,9 +36,9 @@ from typing import Protocol
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
-from elftools.elf.sections import SymbolTableSection
 
 from ..core.errors import InfrastructureError
+from ..image import symtab
 from ..matrix.model import Arch, Board, RamText
 from .result import Memory, Sample
 
@@ -209,16 +209,13 @@ class Symbols:
     def _read(self, elf: ELFFile) -> None:
         names: dict[int, str] = {}
         self._values: dict[str, int] = {}
-        table = elf.get_section_by_name(".symtab")
-        symbols = table.iter_symbols() if isinstance(table, SymbolTableSection) else ()
-        for symbol in symbols:
-            kind, address = symbol["st_info"]["type"], symbol["st_value"]
-            self._values.setdefault(symbol.name, address)
-            if kind == "STT_FUNC":
-                # Bit 0 of an arm function's address says Thumb.
-                names[address & ~1 if elf["e_machine"] == "EM_ARM" else address] = symbol.name
-            elif kind == "STT_NOTYPE" and not _MARK.search(symbol.name):
-                names.setdefault(address, symbol.name)
+        thumb = 1 if elf["e_machine"] == "EM_ARM" else 0  # bit 0 of a function's address
+        for symbol in symtab.entries(elf):
+            self._values.setdefault(symbol.name, symbol.value)
+            if symbol.kind == symtab.FUNCTION:
+                names[symbol.value & ~thumb] = symbol.name
+            elif symbol.kind == symtab.WITHOUT_TYPE and not _MARK.search(symbol.name):
+                names.setdefault(symbol.value, symbol.name)
         self.has_lines = elf.get_section_by_name(".debug_line") is not None
         self._addresses = sorted(names)
         self._names = [names[address] for address in self._addresses]

@@ -19,8 +19,8 @@ from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
 from ..core.errors import InfrastructureError
+from ..image.symtab import address_of
 from .residency import Run
-from .symtab import address_of
 
 _NEWC = (b"070701", b"070702")
 _HEADER = 110  # bytes: the magic and 13 fields of 8 hexadecimal digits

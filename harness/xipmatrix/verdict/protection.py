@@ -11,9 +11,9 @@ from elftools.elf.elffile import ELFFile
 
 from ..core.errors import InfrastructureError
 from ..core.evidence import Evidence, Verdict
+from ..image.symtab import address_of
 from ..machine.pagetables import Mapping, View
 from ..machine.ramscan import Kernel
-from ..machine.symtab import address_of
 from ..matrix.model import Board, Cell
 
 # Only a kernel with STRICT_KERNEL_RWX has it (include/linux/init.h).

@@ -6,7 +6,8 @@ pyelftools makes an object of each symbol, which takes seconds for a defconfig k
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
@@ -15,7 +16,23 @@ from elftools.elf.sections import SymbolTableSection
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-FUNCTION = 2  # STT_FUNC, in the low four bits of `info`
+# The low four bits of `info`.
+WITHOUT_TYPE, FUNCTION = 0, 2  # STT_NOTYPE, STT_FUNC
+
+
+class Entry(NamedTuple):
+    """A symbol: `value` virtual, `size` in bytes, `info` and `section` as in the file."""
+
+    name: str
+    value: int
+    size: int
+    info: int
+    section: int
+
+    @property
+    def kind(self) -> int:
+        """WITHOUT_TYPE, FUNCTION, or another STT_ number."""
+        return self.info & 0xF
 
 
 def symbols(elf: ELFFile) -> npt.NDArray[Any]:
@@ -34,6 +51,19 @@ def symbols(elf: ELFFile) -> npt.NDArray[Any]:
     else:
         entry = np.dtype([name, *rest, ("value", "u8"), ("size", "u8")])
     return np.frombuffer(table.data(), entry.newbyteorder("<" if elf.little_endian else ">"))
+
+
+def entries(elf: ELFFile) -> Iterator[Entry]:
+    """The symbols with their names, in the file's order; none where it has no symbols."""
+    section = elf.get_section_by_name(".symtab")
+    if not isinstance(section, SymbolTableSection):
+        return
+    strings: bytes = elf.get_section(section["sh_link"]).data()
+    table = symbols(elf)
+    columns = (table[field].tolist() for field in ("name", *Entry._fields[1:]))
+    for at, *rest in zip(*columns, strict=True):
+        name = strings[at : strings.index(b"\0", at)].decode("utf-8", "replace")
+        yield Entry(name, *rest)
 
 
 def address_of(elf: ELFFile, name: str) -> int | None:
