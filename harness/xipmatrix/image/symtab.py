@@ -38,7 +38,7 @@ class Entry(NamedTuple):
 def symbols(elf: ELFFile) -> npt.NDArray[Any]:
     """The symbols with fields name (offset of a string), value, size, info, other, section.
 
-    Raises ELFError where the file has none.
+    Raises ELFError where the file has none, or a table that is no such table.
     """
     import numpy as np  # late: it takes as long as a hundred cells that are kept
 
@@ -54,7 +54,10 @@ def symbols(elf: ELFFile) -> npt.NDArray[Any]:
 
 
 def entries(elf: ELFFile) -> Iterator[Entry]:
-    """The symbols with their names, in the file's order; none where it has no symbols."""
+    """The symbols with their names, in the file's order; none where it has no symbols.
+
+    Raises ELFError where what it has is no such table.
+    """
     section = elf.get_section_by_name(".symtab")
     if not isinstance(section, SymbolTableSection):
         return
@@ -62,8 +65,10 @@ def entries(elf: ELFFile) -> Iterator[Entry]:
     table = symbols(elf)
     columns = (table[field].tolist() for field in ("name", *Entry._fields[1:]))
     for at, *rest in zip(*columns, strict=True):
-        name = strings[at : strings.index(b"\0", at)].decode("utf-8", "replace")
-        yield Entry(name, *rest)
+        end = strings.find(b"\0", at)
+        if end < 0:
+            raise ELFError(f"a symbol's name would begin at byte {at} of {len(strings)}")
+        yield Entry(strings[at:end].decode("utf-8", "replace"), *rest)
 
 
 def address_of(elf: ELFFile, name: str) -> int | None:
