@@ -33,12 +33,11 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "v.o"
 
 
-def broken(file: Path, layout: str, at: int, value: int) -> Path:
-    """The file with another number at one place."""
+def break_at(file: Path, layout: str, at: int, value: int) -> None:
+    """Put another number at one place of the file."""
     data = bytearray(file.read_bytes())
     struct.pack_into(layout, data, at, value)
     file.write_bytes(data)
-    return file
 
 
 def test_symbols_and_their_names(file: Path) -> None:
@@ -63,7 +62,7 @@ def test_a_name_that_is_nowhere(file: Path) -> None:
     with file.open("rb") as stream:
         table = ELFFile(stream).get_section_by_name(".symtab")
         at = table["sh_offset"] + table["sh_entsize"]
-    broken(file, "<I", at, 0xFFFFFF)
+    break_at(file, "<I", at, 0xFFFFFF)
     with pytest.raises(InfrastructureError, match=r"name would begin at byte 16777215 of"):
         Symbols(file)
 
@@ -73,6 +72,6 @@ def test_a_table_that_ends_amid_a_symbol(file: Path) -> None:
         elf = ELFFile(stream)
         at = elf["e_shoff"] + elf.get_section_index(".symtab") * elf["e_shentsize"] + SIZE
         size = elf.get_section_by_name(".symtab")["sh_size"]
-    broken(file, "<Q", at, size - 1)
+    break_at(file, "<Q", at, size - 1)
     with pytest.raises(InfrastructureError, match="multiple of entry size"):
         Symbols(file)
