@@ -15,7 +15,7 @@ from pydantic import Field
 
 from xipmatrix.core import run, yamlfile
 from xipmatrix.core.errors import InfrastructureError, UsageError
-from xipmatrix.core.files import complete_dir, locked, share, write_atomic
+from xipmatrix.core.files import bytes_in, complete_dir, locked, share, write_atomic
 from xipmatrix.core.template import Templates
 from xipmatrix.matrix.model import Model
 from xipmatrix.stagecache import StageCache
@@ -36,6 +36,14 @@ def wait_until_gone(pid: int) -> None:
             return
         time.sleep(0.05)
     raise AssertionError(f"process {pid} is still there")
+
+
+def test_bytes_are_counted_while_files_vanish(tmp_path: Path) -> None:
+    (tmp_path / "whole").write_bytes(bytes(100))
+    # Listed, and gone when it is looked at, as a pack that git renames.
+    (tmp_path / "tmp_pack_U3DPYd").symlink_to(tmp_path / "gone")
+    assert bytes_in(tmp_path) == 100
+    assert bytes_in(tmp_path / "not-made-yet") == 0
 
 
 def test_run_returns_output_and_status() -> None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -65,31 +64,26 @@ def test_a_slurm_job_works_for_a_run(
 @pytest.fixture
 def sshd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An ssh server of this test's own, to which a key of its own is let in; its host's alias."""
-    server = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin")
-    if server is None:
-        pytest.skip("openssh-server is not installed")
+    import asyncssh
+
     for name in ("host", "user"):
-        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)]
-        subprocess.run(command, check=True)
+        key = asyncssh.generate_private_key("ssh-ed25519")
+        key.write_private_key(str(tmp_path / name))
+        key.write_public_key(str(tmp_path / f"{name}.pub"))
     port, home = free_port(), tmp_path / "home" / ".ssh"
-    shutil.copy(tmp_path / "user.pub", tmp_path / "authorized")
-    worker = (
-        f"XIPMATRIX_CACHE={tmp_path}/worker PYTHONPATH={ROOT}/harness PATH={os.environ['PATH']}"
-    )
-    (tmp_path / "sshd_config").write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {tmp_path}/host\nStrictModes no\n"
-        f"AuthorizedKeysFile {tmp_path}/authorized\nPidFile none\nSetEnv {worker}\n"
-    )
-    Path("/run/sshd").mkdir(exist_ok=True)
+    worker = {"XIPMATRIX_CACHE": f"{tmp_path}/worker", "PYTHONPATH": f"{ROOT}/harness"}
+    keys = [str(port), str(tmp_path / "host"), str(tmp_path / "user.pub")]
     with (tmp_path / "sshd.log").open("wb") as log:
         process = subprocess.Popen(
-            [server, "-D", "-e", "-f", str(tmp_path / "sshd_config")],
+            [sys.executable, str(ROOT / "tests" / "ssh_server.py"), *keys],
+            env={**os.environ, **worker},
+            stdout=log,
             stderr=log,
             start_new_session=True,
         )
     home.mkdir(parents=True)
-    key = (tmp_path / "host.pub").read_text()
-    (home / "known_hosts").write_text(f"[127.0.0.1]:{port} {key}")
+    host = (tmp_path / "host.pub").read_text()
+    (home / "known_hosts").write_text(f"[127.0.0.1]:{port} {host}")
     (home / "config").write_text(
         f"Host machine\n  HostName 127.0.0.1\n  Port {port}\n  IdentityFile {tmp_path}/user\n"
     )

@@ -129,6 +129,26 @@ def test_a_run_on_two_workers(
         assert sorted(lines) == ["worker a: cells 1", "worker b: cells 1"]
 
 
+def test_workers_that_share_a_cache_leave_each_others_work_alone(
+    loaded: LoadedMatrix, cells: list[Cell], kernel: Prepared, place: Path, tmp_path: Path
+) -> None:
+    """The second begins when the first is in the middle of a cell."""
+    with farm(place) as found:
+        shared, work = found.cache("shared"), "farm/work/**/runs/*"
+        found.worker("a", {"XIPMATRIX_CACHE": str(shared)})
+        with held_up(found, ["shared"], kernel.tip(cells[0].series)):
+            run = begin(loaded, tmp_path, found, cells[:1], kernel)
+            run.until_said("waiting for another cell")
+            (first,) = shared.glob(work)
+            found.worker("b", {"XIPMATRIX_CACHE": str(shared)})
+            until(lambda: set(shared.glob(work)) - {first}, "b is ready for cells")
+            assert first.is_dir()
+        (result,) = run.wait()
+        assert result.verdict is None, result.reason
+        for kind in ("outbox", "work"):
+            assert not list((shared / "farm").glob(f"{kind}/*"))
+
+
 def test_a_worker_that_is_killed_costs_one_try(
     loaded: LoadedMatrix, cells: list[Cell], kernel: Prepared, place: Path, tmp_path: Path
 ) -> None:

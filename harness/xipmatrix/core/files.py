@@ -153,6 +153,16 @@ def find_inside(folders: Sequence[Path], name: str) -> Path:
     )
 
 
+def bytes_in(folder: Path) -> int:
+    """Bytes of the files in `folder`, while another program renames and removes some."""
+    count = 0
+    with contextlib.suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                count += path.stat().st_size
+    return count
+
+
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes, hexadecimal."""
     with path.open("rb") as stream:

@@ -8,9 +8,11 @@ stays on the worker's disk until the submitter says that it has all of it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import pickle
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -164,9 +166,13 @@ def _answer(place: Path) -> dict[str, Any] | None:
     return found
 
 
+def _mine() -> str:
+    """This process: several workers, and with a shared home several machines, may share a cache."""
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
 def _incoming(cache: Path) -> Blobs:
-    # Of this process: several workers of one machine may share a cache.
-    return Blobs(cache / "kernels" / "farm-incoming" / str(os.getpid()))
+    return Blobs(cache / "kernels" / "farm-incoming" / _mine())
 
 
 def _session(run: str) -> Session:
@@ -180,8 +186,9 @@ def _forget_old(cache: Path) -> None:
     """Remove what submitters that never came back left a week ago."""
     for kind in (_outbox(cache, ""), _work(cache, ""), cache / "kernels" / "farm-incoming"):
         for folder in kind.glob("*"):
-            if time.time() - folder.stat().st_mtime > _WEEK:
-                remove(folder)
+            with contextlib.suppress(FileNotFoundError):  # another worker removed it
+                if time.time() - folder.stat().st_mtime > _WEEK:
+                    remove(folder)
 
 
 # --- asked by the submitter -------------------------------------------------------------
@@ -212,14 +219,12 @@ async def open_session(
 def _opened(order: Order, worker: Worker) -> Session:
     cache = cache_dir()
     _forget_old(cache)
-    for path in _work(cache, order.run).glob("runs/*"):
-        remove(path)  # of a worker that died here
 
     def tell(cell: str, stage: str, detail: str) -> None:
         worker.log_event(order.topic, {"cell": cell, "stage": str(stage), "detail": detail})
 
     templates = project_dir() / "templates"
-    store = Store(_work(cache, order.run))
+    store = Store(_work(cache, order.run) / _mine())
     options = replace(order.options, jobs=jobs())
     pipeline = Pipeline(order.loaded, templates, store.new_run(), options, tell, cache)
     return Session(order, cache, pipeline)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..core import run
 from ..core.errors import InfrastructureError
-from ..core.files import Say, write_atomic
+from ..core.files import Say, bytes_in, write_atomic
 from ..core.progress import Throttle, megabytes, run_watched
 
 SYSTEM = "system"
@@ -174,8 +174,8 @@ class Apt:
 
         def tick() -> None:
             if throttle.due:
-                count = sum(path.stat().st_size for path in self.downloads.iterdir())
-                throttle.tell(f"downloading {name} {version}: {megabytes(count, size)}")
+                done = megabytes(bytes_in(self.downloads), size)
+                throttle.tell(f"downloading {name} {version}: {done}")
 
         status, said = run_watched(words, tick, cwd=self.downloads, env={"LC_ALL": "C.UTF-8"})
         if status != 0:

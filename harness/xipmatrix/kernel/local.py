@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ..core import run
 from ..core.errors import InfrastructureError, UsageError
-from ..core.files import Say, complete_dir, key_of, locked
+from ..core.files import Say, bytes_in, complete_dir, key_of, locked
 from ..core.git import Repository
 from ..core.progress import Throttle, megabytes, run_watched
 from ..matrix.model import Git
@@ -153,7 +153,7 @@ def _fetch(url: str, ref: str, ours: Repository, say: Say) -> str:
 
     def tick() -> None:
         if throttle.due:
-            size = sum(path.stat().st_size for path in ours.git_dir.glob("objects/pack/*"))
+            size = bytes_in(ours.git_dir / "objects" / "pack")
             throttle.tell(f"fetching from {url}: {megabytes(size)}")
 
     words = ours.argv(
