@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -70,13 +71,13 @@ def _is_clean(repository: Repository, place: Path) -> bool:
 
 def _sibling(repository: Repository, place: Path) -> Path | None:
     """The newest clean source folder of another commit of the same kernel, or None."""
-    others = sorted(
-        (path for path in place.parent.glob("[0-9a-f]*") if (path / _REPOSITORY).is_file()),
-        key=lambda path: path.stat().st_mtime,
-        reverse=True,
-    )
-    for other in others:
-        same = (other / _REPOSITORY).read_text() == str(repository.git_dir)
-        if same and other != place and _is_clean(repository, other):
+    others = []
+    for path in place.parent.glob("[0-9a-f]*"):
+        # Nothing there: a lock, or another process is just replacing it.
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if path != place and (path / _REPOSITORY).read_text() == str(repository.git_dir):
+                others.append((path.stat().st_mtime, path))
+    for _, other in sorted(others, reverse=True):
+        if _is_clean(repository, other):
             return other
     return None

@@ -24,10 +24,12 @@ def compress(folder: Path) -> None:
     for path in sorted(folder.rglob("*")):
         if path.suffix in _PLAIN or path.is_symlink() or not path.is_file():
             continue
-        if path.name.startswith(TEMPORARY) or path.stat().st_size < _SMALL:
+        if path.name.startswith(TEMPORARY):
             continue
         partial = path.with_name(f"{TEMPORARY}{path.name}{SUFFIX}")
         try:
+            if path.stat().st_size < _SMALL:
+                continue
             # The same log gives the same bytes: no time and no name in the header.
             with (
                 path.open("rb") as plain,
