@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,11 +16,13 @@ from pathlib import Path
 import pytest
 from junitparser import JUnitXml
 
-from conftest import ARM, RISCV, ROOT, TEMPLATES
+from conftest import ARM, RISCV, ROOT, TEMPLATES, tell
+from xipmatrix.build.compile import Built
 from xipmatrix.core.evidence import Verdict
 from xipmatrix.core.files import cache_dir
 from xipmatrix.kernel import KernelTree
 from xipmatrix.matrix.load import Wanted, load_matrix
+from xipmatrix.matrix.model import Cell
 from xipmatrix.pipeline import Options, Pipeline
 from xipmatrix.result import Stage
 from xipmatrix.store import Store
@@ -78,6 +81,23 @@ def test_smoke_passes_and_a_second_run_does_nothing_again(
         check=True,
     ).stdout
     assert "holds  in-place" in shown
+
+
+def test_a_reworded_riscv_patch_builds_nothing(
+    riscv_cell: tuple[Cell, Built], pipeline: Pipeline, tmp_path: Path
+) -> None:
+    templates = tmp_path / "templates"
+    shutil.copytree(TEMPLATES, templates)
+    file = templates / "riscv" / "series.yaml"
+    text = file.read_text()
+    file.write_text(text.replace("\n    why: |\n", "\n    why: |\n      In other words.\n"))
+    run = Store(tmp_path / "state").new_run()
+    again = Pipeline(pipeline.loaded, templates, run, pipeline.options, tell)
+    cell, before = riscv_cell
+    result = again.run_cell(cell)
+    assert result.versions["commit"] != pipeline.prepared(cell.kernel).tip(cell.series)
+    assert again.built(result).image == before.image
+    assert {one.stage for one in result.stages if not one.cached} == {Stage.SERIES}
 
 
 @pytest.mark.parametrize(

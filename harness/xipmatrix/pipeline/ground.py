@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..build.toolchain import Toolchain
 from ..core.files import Say
+from ..core.git import Repository
 from ..kernel import KernelTree, checkout
 from ..matrix.model import Cell
 from ..series.engine import Applied
@@ -47,9 +48,17 @@ class Ground:
         return self.find_source()
 
     @property
-    def commit(self) -> str:
-        """What is built."""
-        return self.prepared.tip(self.cell.series)
+    def tree(self) -> str:
+        """The files of what is built, as git's tree id: all that a build sees of a commit.
+
+        A patch whose message has other words, or a rebase that changes no file, builds nothing.
+        """
+        return _tree(self.prepared.kernel.git_dir, self.prepared.tip(self.cell.series))
+
+
+@functools.lru_cache
+def _tree(git_dir: Path, commit: str) -> str:
+    return Repository(git_dir).git("rev-parse", f"{commit}^{{tree}}")
 
 
 class Checkouts:

@@ -323,7 +323,7 @@ class Pipeline:
         kept = self._stages.get(
             "init",
             {
-                "commit": ground.commit,
+                "tree": ground.tree,
                 # Not all of arch.yaml: what only the judge reads must not rebuild kernels.
                 "arch": [cell.arch_spec.kernel_arch, cell.arch_spec.init.model_dump()],
                 "cflags": cell.config_spec.init_cflags,
@@ -383,7 +383,7 @@ class Pipeline:
         return self._stages.get(
             "config",
             {
-                "commit": ground.commit,
+                "tree": ground.tree,
                 "base": cell.config_spec.base,
                 "fragment": fragment,
                 "make": toolchain.make_args,
@@ -463,7 +463,7 @@ class Pipeline:
         return self._stages.get(
             "build",
             {
-                "commit": ground.commit,
+                "tree": ground.tree,
                 "config": (config.folder / "config").read_text(),
                 # QEMU's is none of the kernel's: boards that change it share a kernel.
                 "device tree": None if tree == "qemu" else tree,
