@@ -82,7 +82,7 @@ def own_cache(
     """An environment with a cache of its own, which has the kernels that are there already.
 
     The repositories that it gets of a user's go with it. Source folders are the user's cache's:
-    their names are those of commits, and 90,000 files are not quickly removed.
+    their names are those of trees, and 90,000 files are not quickly removed.
     """
     folder = tmp_path_factory.mktemp("cache")
     (folder / "kernels").mkdir()

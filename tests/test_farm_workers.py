@@ -40,6 +40,7 @@ from xipmatrix.farm.engine import Patience
 from xipmatrix.farm.facts import own_code
 from xipmatrix.farm.link import Link
 from xipmatrix.farm.record import FARM_FILE, shares
+from xipmatrix.kernel import source_folder
 from xipmatrix.matrix.load import LoadedMatrix, Wanted
 from xipmatrix.matrix.model import Cell
 from xipmatrix.pipeline import Prepared
@@ -69,11 +70,11 @@ def place(tmp_path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def held_up(found: Processes, workers: list[str], tip: str) -> Iterator[None]:
-    """Cells of the commit `tip` wait on `workers` for their source folder."""
+def held_up(found: Processes, workers: list[str], tree: str) -> Iterator[None]:
+    """Cells of what has the git tree `tree` wait on `workers` for their source folder."""
     with contextlib.ExitStack() as stack:
         for name in workers:
-            lock = found.cache(name) / "sources" / f"{tip[:16]}.lock"
+            lock = Path(f"{source_folder(found.cache(name), tree).parent}.lock")
             lock.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FileLock(lock))
         yield
@@ -119,7 +120,7 @@ def test_a_run_on_two_workers(
         assert {one.versions["worker"] for one in results} == {"a", "b"}
         for cell, result in zip(cells, results, strict=True):
             tip = kernel.tip(cell.series)
-            there = found.cache(result.versions["worker"]) / "sources" / tip[:16] / "linux"
+            there = source_folder(found.cache(result.versions["worker"]), kernel.tree(cell.series))
             assert (there / f"arch/{cell.arch}.c").read_text() == f"int {cell.arch};\n"
             assert kept(run, cell).versions["commit"] == tip
             # Nothing of the run is left on the worker but what any other run can use.
@@ -136,7 +137,7 @@ def test_workers_that_share_a_cache_leave_each_others_work_alone(
     with farm(place) as found:
         shared, work = found.cache("shared"), "farm/work/**/runs/*"
         found.worker("a", {"XIPMATRIX_CACHE": str(shared)})
-        with held_up(found, ["shared"], kernel.tip(cells[0].series)):
+        with held_up(found, ["shared"], kernel.tree(cells[0].series)):
             run = begin(loaded, tmp_path, found, cells[:1], kernel)
             run.until_said("waiting for another cell")
             (first,) = shared.glob(work)
@@ -153,7 +154,7 @@ def test_a_worker_that_is_killed_costs_one_try(
     loaded: LoadedMatrix, cells: list[Cell], kernel: Prepared, place: Path, tmp_path: Path
 ) -> None:
     with farm(place, ["a", "b"]) as found:
-        with held_up(found, ["a", "b"], kernel.tip("arm")):
+        with held_up(found, ["a", "b"], kernel.tree("arm")):
             run = begin(loaded, tmp_path, found, cells[:1], kernel)
             run.until_said("waiting for another cell or run")
             first = where(run, ARM)
@@ -172,7 +173,7 @@ def test_a_cut_link_costs_one_try_and_a_mended_one_gives_the_worker_back(
     with namespaces(1) as (far,), farm(place, listen="0.0.0.0") as found:
         there = f"tcp://{far.host}:{found.port}"
         found.worker("far", prefix=far.prefix("far-away"), address=there)
-        with held_up(found, ["far"], kernel.tip("arm")):
+        with held_up(found, ["far"], kernel.tree("arm")):
             run = begin(loaded, tmp_path, found, cells[:1], kernel)
             run.until_said("waiting for another cell or run")
             found.worker("near")
@@ -189,7 +190,7 @@ def test_a_cut_link_costs_one_try_and_a_mended_one_gives_the_worker_back(
 def test_a_run_that_is_interrupted_leaves_no_work_behind(
     loaded: LoadedMatrix, cells: list[Cell], kernel: Prepared, place: Path, tmp_path: Path
 ) -> None:
-    with farm(place, ["a", "b"]) as found, held_up(found, ["a", "b"], kernel.tip("arm")):
+    with farm(place, ["a", "b"]) as found, held_up(found, ["a", "b"], kernel.tree("arm")):
 
         def interrupt(cell: Cell, result: CellResult) -> None:
             raise KeyboardInterrupt
@@ -207,7 +208,7 @@ def test_a_run_that_is_interrupted_leaves_no_work_behind(
 def test_a_cell_whose_worker_always_dies_is_given_up(
     loaded: LoadedMatrix, cells: list[Cell], kernel: Prepared, place: Path, tmp_path: Path
 ) -> None:
-    with farm(place, ["a"]) as found, held_up(found, ["a"], kernel.tip("arm")):
+    with farm(place, ["a"]) as found, held_up(found, ["a"], kernel.tree("arm")):
         run = begin(loaded, tmp_path, found, cells[:1], kernel, Patience(60, 8))
         for number in (1, 2):
             run.until_said("waiting for another cell or run", times=number)
@@ -224,7 +225,7 @@ def test_a_dead_scheduler_loses_no_finished_result(
 ) -> None:
     arm, riscv = cells
     with farm(place, ["a", "b"]) as found:
-        with held_up(found, ["a", "b"], kernel.tip("arm")):
+        with held_up(found, ["a", "b"], kernel.tree("arm")):
             run = begin(loaded, tmp_path, found, cells, kernel)
             run.until_said("waiting for another cell or run")
             run.until_said(f"{RISCV} done by")
@@ -245,7 +246,7 @@ def test_a_scheduler_that_does_not_come_back_is_an_infrastructure_fault(
     loaded: LoadedMatrix, cells: list[Cell], kernel: Prepared, place: Path, tmp_path: Path
 ) -> None:
     with farm(place, ["a", "b"]) as found:
-        with held_up(found, ["a", "b"], kernel.tip("arm")):
+        with held_up(found, ["a", "b"], kernel.tree("arm")):
             run = begin(loaded, tmp_path, found, cells, kernel, Patience(3, 20))
             run.until_said("waiting for another cell or run")
             run.until_said(f"{RISCV} done by")

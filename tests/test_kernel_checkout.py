@@ -68,12 +68,26 @@ def test_the_next_commit_shares_files_but_no_change(tmp_path: Path) -> None:
     assert not (first / "init/main.c").samefile(second / "init/main.c")
 
 
+def test_a_commit_of_the_same_files_has_the_same_folder(tmp_path: Path) -> None:
+    mine, cache = make_repository(tmp_path / "mine"), tmp_path / "cache"
+    first = tree_of(mine, cache)
+    git(mine, "commit", "-q", "--allow-empty", "-m", "second")
+    second = tree_of(mine, cache)
+    assert first.commit != second.commit
+    source = checkout(first.git_dir, first.commit, cache, quiet)
+    said: list[str] = []
+    assert checkout(second.git_dir, second.commit, cache, said.append) == source
+    assert said == []
+
+
 def test_a_change_by_hand_is_noticed_and_not_passed_on(tmp_path: Path) -> None:
     mine, cache = make_repository(tmp_path / "mine"), tmp_path / "cache"
     tree = tree_of(mine, cache)
     source = checkout(tree.git_dir, tree.commit, cache, quiet)
     (source / "init" / "main.c").write_text("int vandal;\n")
-    git(mine, "commit", "-q", "--allow-empty", "-m", "second")
+    (mine / "init" / "new.c").write_text("x\n")
+    git(mine, "add", "-A")
+    git(mine, "commit", "-q", "-m", "second")
     second = checkout(tree.git_dir, tree_of(mine, cache).commit, cache, quiet)
     assert (second / "init" / "main.c").read_text() == "int main;\n"
     said: list[str] = []

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
 from pathlib import Path
 
 from ..core import run
+from ..core.errors import InfrastructureError
 from ..core.files import Say, complete_dir, locked, remove
 from ..core.git import Repository
 from ..core.progress import names_full_disk
@@ -17,20 +19,33 @@ INDEX = "index"
 _REPOSITORY = "repository"
 
 
-def source_folder(cache: Path, commit: str) -> Path:
-    """Where checkout() puts the source of `commit`."""
-    return cache / "sources" / commit[:16] / TREE
+@functools.lru_cache
+def tree_id(git_dir: Path, commit: str) -> str:
+    """The files of `commit`, as git's id of its tree: all that a build sees of it.
+
+    A patch whose message has other words, or a rebase that changes no file, has the same.
+    Raises InfrastructureError where the repository does not have it.
+    """
+    found = Repository(git_dir).resolve(f"{commit}^{{tree}}")
+    if found is None:
+        raise InfrastructureError(f"there is no commit {commit}", where=git_dir)
+    return found
+
+
+def source_folder(cache: Path, tree: str) -> Path:
+    """Where checkout() puts the source of a commit with this :func:`tree_id`."""
+    return cache / "sources" / tree[:16] / TREE
 
 
 def checkout(kernel_git_dir: Path, commit: str, cache: Path, say: Say) -> Path:
     """The complete source of `commit`, without .git, below `cache`; to be read only.
 
     Shared by all builds. What a hand changed in it is noticed and made anew. A second
-    commit of the same kernel shares its unchanged files with the first by hard links:
+    tree of the same kernel shares its unchanged files with the first by hard links:
     git replaces files, and never writes into one. Raises InfrastructureError.
     """
     repository = Repository(kernel_git_dir)
-    place = source_folder(cache, commit).parent
+    place = source_folder(cache, tree_id(kernel_git_dir, commit)).parent
     with names_full_disk(cache), locked(place, say, "this kernel's source folder"):
         if place.exists():
             if _is_clean(repository, place):
@@ -70,7 +85,7 @@ def _is_clean(repository: Repository, place: Path) -> bool:
 
 
 def _sibling(repository: Repository, place: Path) -> Path | None:
-    """The newest clean source folder of another commit of the same kernel, or None."""
+    """The newest clean source folder of another tree of the same kernel, or None."""
     others = []
     for path in place.parent.glob("[0-9a-f]*"):
         # Nothing there: a lock, or another process is just replacing it.

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from ..build.toolchain import Toolchain
 from ..core.files import Say
-from ..core.git import Repository
-from ..kernel import KernelTree, checkout
+from ..kernel import KernelTree, checkout, tree_id
 from ..matrix.model import Cell
 from ..series.engine import Applied
 
@@ -27,6 +26,10 @@ class Prepared:
     def tip(self, arch: str) -> str:
         """The commit that is built for `arch`: the kernel with its series."""
         return self.states[arch].tip
+
+    def tree(self, arch: str) -> str:
+        """The files of that commit: see :func:`kernel.tree_id`."""
+        return tree_id(self.kernel.git_dir, self.tip(arch))
 
 
 @dataclass(frozen=True)
@@ -49,16 +52,8 @@ class Ground:
 
     @property
     def tree(self) -> str:
-        """The files of what is built, as git's tree id: all that a build sees of a commit.
-
-        A patch whose message has other words, or a rebase that changes no file, builds nothing.
-        """
-        return _tree(self.prepared.kernel.git_dir, self.prepared.tip(self.cell.series))
-
-
-@functools.lru_cache
-def _tree(git_dir: Path, commit: str) -> str:
-    return Repository(git_dir).git("rev-parse", f"{commit}^{{tree}}")
+        """What is built: see :func:`kernel.tree_id`."""
+        return self.prepared.tree(self.cell.series)
 
 
 class Checkouts:

@@ -302,7 +302,7 @@ class Pipeline:
     def _finding(self, cell: Cell, result: CellResult, prepared: Prepared) -> Callable[[], Path]:
         """What finds the source folder, as a stage of its own; until then it counts as kept."""
         own = self.options.place
-        folder = own.source if own else source_folder(self.cache, prepared.tip(cell.series))
+        folder = own.source if own else source_folder(self.cache, prepared.tree(cell.series))
         result.paths["source"] = str(folder)
         unread = StageRecord(Stage.SOURCE, 0.0, cached=True)
         result.stages.append(unread)
