@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,11 @@ from conftest import ARM, RISCV, ROOT, TEMPLATES, tell
 from xipmatrix.build.compile import Built
 from xipmatrix.core.evidence import Verdict
 from xipmatrix.core.files import cache_dir
+from xipmatrix.core.git import Change, Repository
 from xipmatrix.kernel import KernelTree
 from xipmatrix.matrix.load import Wanted, load_matrix
 from xipmatrix.matrix.model import Cell
-from xipmatrix.pipeline import Options, Pipeline
+from xipmatrix.pipeline import Options, Pipeline, Prepared
 from xipmatrix.result import Stage
 from xipmatrix.store import Store
 
@@ -98,6 +100,29 @@ def test_a_reworded_riscv_patch_builds_nothing(
     assert result.versions["commit"] != pipeline.prepared(cell.kernel).tip(cell.series)
     assert again.built(result).image == before.image
     assert {one.stage for one in result.stages if not one.cached} == {Stage.SERIES}
+
+
+def test_a_changed_riscv_kernel_has_the_same_configuration(
+    riscv_cell: tuple[Cell, Built], pipeline: Pipeline, tmp_path: Path
+) -> None:
+    """Else ccache has no file of it: all include the configuration, and its init's name."""
+    cell, _ = riscv_cell
+    before = pipeline.run_cell(cell)
+    prepared = pipeline.prepared(cell.kernel)
+    repository, state = Repository(prepared.kernel.git_dir), prepared.states[cell.series]
+    text = f"{repository.text(f'{state.tip}:kernel/sys.c')}/* changed */\n"
+    change = Change("changed\n", "2000-01-01T00:00:00Z", {"kernel/sys.c": ("100644", text)})
+    tip = repository.commit_changes(state.tip, [change])[-1]
+    run = Store(tmp_path / "state").new_run()
+    options = replace(pipeline.options, until=Stage.CONFIG)
+    again = Pipeline(pipeline.loaded, TEMPLATES, run, options, tell)
+    states = prepared.states | {cell.series: replace(state, tip=tip)}
+    again.give(Prepared(prepared.kernel, states))
+    result = again.run_cell(cell)
+    assert result.versions["commit"] == tip
+    files = [Path(one.paths["config"]) for one in (before, result)]
+    assert files[0] != files[1]
+    assert files[0].read_text() == files[1].read_text()
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,16 @@ from ..build.place import BuildPlace
 from ..build.room import Room, builds_at_a_time, needed
 from ..core.errors import InfrastructureError, XipmatrixError
 from ..core.evidence import CellFailure, Evidence, Verdict
-from ..core.files import Say, cache_dir, find_inside, key_of, remove, share, write_json
+from ..core.files import (
+    Say,
+    cache_dir,
+    find_inside,
+    key_of,
+    remove,
+    sha256_file,
+    share,
+    write_json,
+)
 from ..image import static_evidence
 from ..kernel import move_to, obtain, source_folder
 from ..machine.console import Limits
@@ -361,8 +370,7 @@ class Pipeline:
 
     def _config(self, ground: Ground, folder: Path, *, xip: bool = True) -> Kept:
         cell, toolchain = ground.cell, ground.toolchain
-        archive = self.initramfs(ground)
-        name = Path(archive.parent.name, archive.name)  # its key: another archive, another build
+        name = _called(self.initramfs(ground))
         fragment = configuring.render_fragment(
             cell, ground.prepared.kernel.release, name, self.templates
         )
@@ -660,6 +668,16 @@ def _sources_of(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.suffix in (".c", ".h", ".py", ".yaml")
     }
+
+
+def _called(archive: Path) -> Path:
+    """What a configuration calls an initramfs: where it or a program beside it differs, another.
+
+    By content, since every file of a kernel includes the whole configuration: a change of
+    the kernel that leaves init as it was is none for what ccache has of the other files.
+    """
+    made = [archive, *sorted((archive.parent / PROGRAMS).glob("*"))]
+    return Path(key_of([sha256_file(one) for one in made]), archive.name)
 
 
 def _init(ground: Ground, work: Path) -> None:
