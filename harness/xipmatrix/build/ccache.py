@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """ccache with keys that are the same for every cell, kernel and run.
 
-A source folder's path holds its commit, an object folder's is made up: both are on every compiler's
+A source folder's path holds its tree, an object folder's is made up: both are on every compiler's
 command line. So a build gets a folder of links to the entries of its source, and its objects
 right below: Kbuild then calls the source ``..`` (Makefile: srcroot), here as in a normal build
 taken off the names that get into the image.
