@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from junitparser import JUnitXml
 
-from conftest import ARM, RISCV, ROOT, TEMPLATES, tell
+from conftest import ARM, RISCV, ROOT, TEMPLATES
 from xipmatrix.build.compile import Built
 from xipmatrix.core.evidence import Verdict
 from xipmatrix.core.files import cache_dir
@@ -93,8 +93,7 @@ def test_a_reworded_riscv_patch_builds_nothing(
     file = templates / "riscv" / "series.yaml"
     text = file.read_text()
     file.write_text(text.replace("\n    why: |\n", "\n    why: |\n      In other words.\n"))
-    run = Store(tmp_path / "state").new_run()
-    again = Pipeline(pipeline.loaded, templates, run, pipeline.options, tell)
+    again = replace(pipeline, templates=templates)
     cell, before = riscv_cell
     result = again.run_cell(cell)
     assert result.versions["commit"] != pipeline.prepared(cell.kernel).tip(cell.series)
@@ -103,7 +102,7 @@ def test_a_reworded_riscv_patch_builds_nothing(
 
 
 def test_a_changed_riscv_kernel_has_the_same_configuration(
-    riscv_cell: tuple[Cell, Built], pipeline: Pipeline, tmp_path: Path
+    riscv_cell: tuple[Cell, Built], pipeline: Pipeline
 ) -> None:
     """Else ccache has no file of it: all include the configuration, and its init's name."""
     cell, _ = riscv_cell
@@ -113,9 +112,7 @@ def test_a_changed_riscv_kernel_has_the_same_configuration(
     text = f"{repository.text(f'{state.tip}:kernel/sys.c')}/* changed */\n"
     change = Change("changed\n", "2000-01-01T00:00:00Z", {"kernel/sys.c": ("100644", text)})
     tip = repository.commit_changes(state.tip, [change])[-1]
-    run = Store(tmp_path / "state").new_run()
-    options = replace(pipeline.options, until=Stage.CONFIG)
-    again = Pipeline(pipeline.loaded, TEMPLATES, run, options, tell)
+    again = replace(pipeline, options=replace(pipeline.options, until=Stage.CONFIG))
     states = prepared.states | {cell.series: replace(state, tip=tip)}
     again.give(Prepared(prepared.kernel, states))
     result = again.run_cell(cell)

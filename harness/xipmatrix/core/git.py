@@ -157,6 +157,16 @@ class Repository:
         )
         return done.output.strip() if done.ok else None
 
+    def tree_of(self, commit: str) -> str:
+        """The id of the tree of `commit`: all its files, and nothing of its message or history.
+
+        Raises InfrastructureError where this repository has no such commit.
+        """
+        found = self.resolve(f"{commit}^{{tree}}")
+        if found is None:
+            raise InfrastructureError(f"there is no commit {commit}", where=self.git_dir)
+        return found
+
     def has(self, names: Iterable[str]) -> bool:
         """Whether this repository has every object of `names`, by one process for all."""
         done = self.run("cat-file", "--batch-check", input_bytes="\n".join([*names, ""]).encode())

@@ -59,7 +59,7 @@ class Trees:
         name = "-".join(one[:12] for one in (*commits[:1], base) if one)
         count = f"-{len(commits)}" if base else ""
         place = cache / "farm" / "packs" / f"{name}{count}.pack"
-        trees = {one: repository.git("rev-parse", f"{one}^{{tree}}") for one in commits}
+        trees = {one: repository.tree_of(one) for one in commits}
         with locked(place):
             if base or not place.exists():  # a series' pack is small, and its name says less
                 place.parent.mkdir(parents=True, exist_ok=True)

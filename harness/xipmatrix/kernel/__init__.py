@@ -5,7 +5,7 @@ The rest of xipmatrix knows git objects only, wherever a source came from.
 """
 
 from .argument import from_argument
-from .checkout import checkout, source_folder, tree_id
+from .checkout import checkout, source_folder
 from .checkup import source_checks
 from .moving import move_to
 from .obtain import obtain
@@ -19,5 +19,4 @@ __all__ = [
     "obtain",
     "source_checks",
     "source_folder",
-    "tree_id",
 ]

@@ -97,7 +97,7 @@ def import_tar(command: str, into: Repository, say: Say) -> str:
         raise KeyboardInterrupt
     if problem:
         raise InfrastructureError(problem, where=into.git_dir)
-    tree = into.git("rev-parse", f"{_REF}^{{tree}}")
+    tree = into.tree_of(_REF)
     into.git("update-ref", "-d", _REF)
     return tree
 

@@ -4,12 +4,10 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import shutil
 from pathlib import Path
 
 from ..core import run
-from ..core.errors import InfrastructureError
 from ..core.files import Say, complete_dir, locked, remove
 from ..core.git import Repository
 from ..core.progress import names_full_disk
@@ -19,33 +17,20 @@ INDEX = "index"
 _REPOSITORY = "repository"
 
 
-@functools.lru_cache
-def tree_id(git_dir: Path, commit: str) -> str:
-    """The files of `commit`, as git's id of its tree: all that a build sees of it.
-
-    A patch whose message has other words, or a rebase that changes no file, has the same.
-    Raises InfrastructureError where the repository does not have it.
-    """
-    found = Repository(git_dir).resolve(f"{commit}^{{tree}}")
-    if found is None:
-        raise InfrastructureError(f"there is no commit {commit}", where=git_dir)
-    return found
-
-
 def source_folder(cache: Path, tree: str) -> Path:
-    """Where checkout() puts the source of a commit with this :func:`tree_id`."""
+    """Where checkout() puts the source of a commit with this `tree`."""
     return cache / "sources" / tree[:16] / TREE
 
 
 def checkout(kernel_git_dir: Path, commit: str, cache: Path, say: Say) -> Path:
-    """The complete source of `commit`, without .git, below `cache`; to be read only.
+    """The complete source of `commit` (or a tree), without .git, below `cache`; only to be read.
 
     Shared by all builds. What a hand changed in it is noticed and made anew. A second
     tree of the same kernel shares its unchanged files with the first by hard links:
     git replaces files, and never writes into one. Raises InfrastructureError.
     """
     repository = Repository(kernel_git_dir)
-    place = source_folder(cache, tree_id(kernel_git_dir, commit)).parent
+    place = source_folder(cache, repository.tree_of(commit)).parent
     with names_full_disk(cache), locked(place, say, "this kernel's source folder"):
         if place.exists():
             if _is_clean(repository, place):

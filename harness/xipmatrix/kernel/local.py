@@ -193,7 +193,7 @@ def from_folder(path: Path, kernels: Path, say: Say) -> tuple[str, Repository, s
             say(f"reading {folder}")
             _add_changes(folder, ours, env, user, head)
         tree = ours.git("write-tree", env=env)
-        if head and ours.git("rev-parse", f"{head}^{{tree}}") == tree:
+        if head and ours.tree_of(head) == tree:
             return head, ours, f"{folder} ({head[:12]})"
         commit = ours.commit_tree(
             tree,

@@ -36,7 +36,7 @@ def obtain(name: str, spec: Kernel, cache: Path, say: Say) -> KernelTree:
         origin=found.origin,
         git_dir=found.git_dir,
         commit=found.commit,
-        tree=repository.git("rev-parse", f"{found.commit}^{{tree}}"),
+        tree=repository.tree_of(found.commit),
     )
 
 

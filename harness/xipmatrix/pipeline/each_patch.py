@@ -84,8 +84,7 @@ def each_patch(
             tip = replace(prepared.states[cell.series], tip=commit)
             here = Prepared(prepared.kernel, {**prepared.states, cell.series: tip})
             subject = repository.git("show", "-s", "--format=%s", commit)
-            tree = repository.git("rev-parse", f"{commit}^{{tree}}")
-            one = PatchBuild(number, commit, tree, subject, xip)
+            one = PatchBuild(number, commit, here.tree(cell.series), subject, xip)
             logs = folder / f"{number:02}-{'xip' if xip else 'normal'}"
             logs.mkdir(parents=True, exist_ok=True)
             try:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from ..build.toolchain import Toolchain
 from ..core.files import Say
-from ..kernel import KernelTree, checkout, tree_id
+from ..core.git import Repository
+from ..kernel import KernelTree, checkout
 from ..matrix.model import Cell
 from ..series.engine import Applied
 
@@ -28,8 +29,16 @@ class Prepared:
         return self.states[arch].tip
 
     def tree(self, arch: str) -> str:
-        """The files of that commit: see :func:`kernel.tree_id`."""
-        return tree_id(self.kernel.git_dir, self.tip(arch))
+        """The git tree of that commit: all that a build sees of it.
+
+        A patch whose message has other words, or a rebase that changes no file, has the same.
+        """
+        return _tree(self.kernel.git_dir, self.tip(arch))
+
+
+@functools.lru_cache  # every cell asks, and several have the same
+def _tree(git_dir: Path, commit: str) -> str:
+    return Repository(git_dir).tree_of(commit)
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ class Ground:
 
     @property
     def tree(self) -> str:
-        """What is built: see :func:`kernel.tree_id`."""
+        """What is built: see :meth:`Prepared.tree`."""
         return self.prepared.tree(self.cell.series)
 
 
@@ -65,11 +74,11 @@ class Checkouts:
         self._locks: dict[str, threading.Lock] = {}
         self._done: dict[str, Path] = {}
 
-    def get(self, git_dir: Path, commit: str, say: Say) -> Path:
-        """The source folder of `commit`. Raises what :func:`kernel.checkout` raises."""
+    def get(self, git_dir: Path, tree: str, say: Say) -> Path:
+        """The source folder of `tree`. Raises what :func:`kernel.checkout` raises."""
         with self._guard:
-            lock = self._locks.setdefault(commit, threading.Lock())
+            lock = self._locks.setdefault(tree, threading.Lock())
         with lock:
-            if commit not in self._done:
-                self._done[commit] = checkout(git_dir, commit, self._cache, say)
-        return self._done[commit]
+            if tree not in self._done:
+                self._done[tree] = checkout(git_dir, tree, self._cache, say)
+        return self._done[tree]

@@ -303,10 +303,10 @@ class Pipeline:
 
     def source(self, cell: Cell, prepared: Prepared) -> Path:
         """The source folder that `cell` is built from: only to be read."""
-        git_dir, tip = prepared.kernel.git_dir, prepared.tip(cell.series)
-        if self.options.place is not None:
-            return move_to(git_dir, tip, self.options.place.source, self._say(cell))
-        return self._checkouts.get(git_dir, tip, self._say(cell))
+        git_dir, series, place = prepared.kernel.git_dir, cell.series, self.options.place
+        if place is not None:
+            return move_to(git_dir, prepared.tip(series), place.source, self._say(cell))
+        return self._checkouts.get(git_dir, prepared.tree(series), self._say(cell))
 
     def _finding(self, cell: Cell, result: CellResult, prepared: Prepared) -> Callable[[], Path]:
         """What finds the source folder, as a stage of its own; until then it counts as kept."""

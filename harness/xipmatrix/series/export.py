@@ -65,7 +65,7 @@ def format_series(source: Source, applied: Applied, kernel: KernelTree, place: P
             env=who,
         )
         below = ", and patches/<kernel>/generic on it" if applied.base != kernel.commit else ""
-        base_tree = repository.git("rev-parse", f"{applied.base}^{{tree}}")
+        base_tree = repository.tree_of(applied.base)
         cover = render_cover(source, kernel.release)
         body = (
             f"{cover}\n\n{textwrap.dedent(provenance)}\n"

@@ -72,7 +72,7 @@ def rewritten(
         message = "\n".join([message, *more])
         done.append(
             repository.commit_tree(
-                repository.git("rev-parse", f"{commit}^{{tree}}"),
+                repository.tree_of(commit),
                 f"{message}\n",
                 date=date,
                 parents=(done[-1] if done else base,),
