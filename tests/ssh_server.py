@@ -14,13 +14,24 @@ import sys
 import asyncssh
 
 
+async def forward(source: asyncio.StreamReader, target: asyncssh.SSHWriter[bytes]) -> None:
+    while data := await source.read(1 << 16):
+        target.write(data)
+
+
 async def run(process: asyncssh.SSHServerProcess[bytes]) -> None:
-    """Run the command of a session; its streams and its exit status are the session's."""
+    """Run the command of a session; its output and its exit status are the session's.
+
+    Not by asyncssh's redirect(): where a command is quicker than that, the connection ends.
+    """
     pipe = asyncio.subprocess.PIPE
     child = await asyncio.create_subprocess_shell(
-        process.command or "true", stdin=pipe, stdout=pipe, stderr=pipe
+        process.command or "true", stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
     )
-    await process.redirect(child.stdin, child.stdout, child.stderr)
+    assert child.stdout is not None and child.stderr is not None
+    await asyncio.gather(
+        forward(child.stdout, process.stdout), forward(child.stderr, process.stderr)
+    )
     process.exit(await child.wait())
 
 
